@@ -1,0 +1,3 @@
+//! The syncline command: argument parsing and printing only.
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! The embedded cluster: a Kubernetes API server, its store and a node, for one machine.
+//!
+//! Invariant: it is a cluster, nothing more. It knows no custom resource of ours and no mover.
+
+pub mod clock;
+mod controllers;
+mod discovery;
+mod kinds;
+mod node;
+mod openapi;
+mod server;
+mod store;
+mod tables;
+mod wire;

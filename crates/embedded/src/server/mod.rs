@@ -1,0 +1,1 @@
+//! The API server: one tower service over a store and a clock.

@@ -1,0 +1,1 @@
+//! The store: objects, revisions and their history in an embedded database.

@@ -1,0 +1,1 @@
+//! The programs that run inside mover pods, their supervision and their report.

@@ -1,0 +1,1 @@
+//! The operator: observe, validate, plan, apply, status.

@@ -1,0 +1,1 @@
+//! Directories as volumes: create, snapshot, clone, restore; says of each copy how consistent it is.

@@ -1,0 +1,3 @@
+//! Tasks of the house with logic in them: CRDs, layer check.
+
+fn main() {}
