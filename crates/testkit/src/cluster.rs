@@ -1,0 +1,373 @@
+//! The embedded cluster as a child process: started, killed, restarted and cleaned up for tests.
+//!
+//! A small shell stands between the test and `syncline up`: it stops the cluster when its standard input ends, so
+//! that nothing outlives a test run, however that ends.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tempfile::TempDir;
+
+use crate::wait::{Look, wait_for, wait_for_blocking};
+
+/// User and group of "an ordinary user" when the tests run as root.
+const ORDINARY_ID: u32 = 1000;
+/// How long a cluster may take to answer.
+const START_CAP: Duration = Duration::from_secs(60);
+/// How long a cluster may take to stop in good order.
+const STOP_CAP: Duration = Duration::from_secs(40);
+/// Starts `$@`, writes its process id to the file `$PID_FILE`, and stops it when standard input ends.
+const GUARD: &str = r#"
+"$@" </dev/null & child=$!
+echo "$child" > "$PID_FILE.new" && mv "$PID_FILE.new" "$PID_FILE"
+trap '' INT TERM HUP
+cat > /dev/null
+kill -TERM "$child" 2>/dev/null
+wait "$child"
+"#;
+
+/// Who runs the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Whoever runs the tests.
+    Caller,
+    /// A user without any privilege (whoever runs the tests, when that is one already).
+    Ordinary,
+}
+
+/// A running `syncline up` with a data folder of its own.
+#[derive(Debug)]
+pub struct Cluster {
+    folder: TempDir,
+    who: Who,
+    binary: PathBuf,
+    guard: Mutex<Option<Child>>,
+}
+
+static SHARED: tokio::sync::Mutex<[Weak<Cluster>; 2]> =
+    tokio::sync::Mutex::const_new([Weak::new(), Weak::new()]);
+
+impl Cluster {
+    /// The cluster that all scenarios of this kind share: started by the first, stopped with the last that holds it.
+    pub async fn shared(who: Who) -> Result<Arc<Self>> {
+        let mut shared = SHARED.lock().await;
+        let [caller, ordinary] = &mut *shared;
+        let slot = if who == Who::Caller { caller } else { ordinary };
+        if let Some(cluster) = slot.upgrade() {
+            return Ok(cluster);
+        }
+        let cluster = Arc::new(Self::start(who).await?);
+        *slot = Arc::downgrade(&cluster);
+        Ok(cluster)
+    }
+
+    /// A cluster of one's own, answering.
+    pub async fn start(who: Who) -> Result<Self> {
+        let cluster = Self::prepare(who)?;
+        cluster.launch()?;
+        cluster.ready().await?;
+        Ok(cluster)
+    }
+
+    fn prepare(who: Who) -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("syncline-test-")
+            .tempdir()?;
+        let mut binary = binary()?;
+        let data = folder.path().join("data");
+        fs::create_dir(&data)?;
+        if who == Who::Ordinary && is_root() {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+            chown(&data, Some(ORDINARY_ID), Some(ORDINARY_ID))?;
+            // The checkout may lie where an ordinary user cannot reach it.
+            let copy = folder.path().join("syncline");
+            fs::copy(&binary, &copy)
+                .with_context(|| format!("cannot copy {}", binary.display()))?;
+            binary = copy;
+        }
+        Ok(Self {
+            folder,
+            who,
+            binary,
+            guard: Mutex::new(None),
+        })
+    }
+
+    /// Starts the process; returns before it answers.
+    pub fn launch(&self) -> Result<()> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())?;
+        let _ = fs::remove_file(self.pid_path());
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", GUARD, "guard"])
+            .args(self.command_line(&["up".into(), "--data".into(), self.data().into()]));
+        command
+            .env("PID_FILE", self.pid_path())
+            .env("HOME", self.data())
+            .env_remove("KUBECONFIG");
+        command.env(
+            "SYNCLINE_LOG",
+            "debug,hyper=info,kube=info,rustls=info,h2=info,tower=info",
+        );
+        command
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        *self.guard() = Some(command.spawn().context("cannot start sh")?);
+        Ok(())
+    }
+
+    /// Waits until the API answers and serves our kinds.
+    pub async fn ready(&self) -> Result<()> {
+        let look = || async {
+            if !self.runs()? {
+                return Ok(Look::NotYet(format!(
+                    "`syncline up` ended:\n{}",
+                    self.log_tail(60)
+                )));
+            }
+            let request =
+                kube::core::Request::new("/apis/volsync.backube/v1alpha1/replicationsources")
+                    .list(&kube::api::ListParams::default())?;
+            self.client().await?.request_text(request).await?;
+            Ok(Look::Done(()))
+        };
+        wait_for("the cluster to answer", START_CAP, look)
+            .await
+            .with_context(|| format!("the log of `syncline up` ends with\n{}", self.log_tail(60)))
+    }
+
+    /// Kills `syncline up` as a power failure would (SIGKILL), and waits until it is gone.
+    pub fn kill(&self) -> Result<()> {
+        let pid = self.pid()?;
+        kill_process(pid, Signal::KILL)?;
+        self.await_end(pid)?;
+        self.close_guard()
+    }
+
+    /// Stops `syncline up` in good order and waits until it is gone.
+    pub fn stop(&self) -> Result<()> {
+        let pid = self.pid()?;
+        kill_process(pid, Signal::TERM)?;
+        self.await_end(pid)?;
+        self.close_guard()
+    }
+
+    /// Starts again on the same data, and waits until it answers.
+    pub async fn restart(&self) -> Result<()> {
+        self.launch()?;
+        self.ready().await
+    }
+
+    /// The process id of `syncline up`.
+    pub fn pid(&self) -> Result<Pid> {
+        wait_for_blocking(
+            "the process id of `syncline up`",
+            Duration::from_secs(10),
+            || {
+                let Ok(text) = fs::read_to_string(self.pid_path()) else {
+                    return Ok(Look::NotYet(format!("no {}", self.pid_path().display())));
+                };
+                let pid = Pid::from_raw(text.trim().parse()?)
+                    .ok_or_else(|| anyhow!("process id {text:?}"))?;
+                Ok(Look::Done(pid))
+            },
+        )
+    }
+
+    /// Whether `syncline up` runs.
+    pub fn runs(&self) -> Result<bool> {
+        Ok(is_alive(self.pid()?))
+    }
+
+    /// A client for the cluster, as anybody with its kubeconfig has it.
+    pub async fn client(&self) -> Result<Client> {
+        let path = self.kubeconfig();
+        let kubeconfig = Kubeconfig::read_from(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let config =
+            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
+    }
+
+    /// The generated kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data().join("kubeconfig")
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A folder beside the data folder, removed with the cluster.
+    pub fn scratch(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The user and group that own what the cluster's pods write.
+    pub fn owner(&self) -> (u32, u32) {
+        if self.who == Who::Ordinary && is_root() {
+            (ORDINARY_ID, ORDINARY_ID)
+        } else {
+            (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            )
+        }
+    }
+
+    /// Whether the cluster's pods run as root.
+    pub fn privileged(&self) -> bool {
+        self.owner().0 == 0
+    }
+
+    /// A `syncline` command for this cluster, run by the cluster's user.
+    pub fn syncline<S: Into<OsString>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let mut line = self.command_line(&arguments).into_iter();
+        let mut command = Command::new(line.next().unwrap_or_default());
+        command
+            .args(line)
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("HOME", self.data())
+            .env("NO_COLOR", "1");
+        command
+    }
+
+    fn command_line(&self, arguments: &[OsString]) -> Vec<OsString> {
+        let mut line: Vec<OsString> = Vec::new();
+        if self.who == Who::Ordinary && is_root() {
+            let id = ORDINARY_ID.to_string();
+            line.extend(
+                ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"].map(OsString::from),
+            );
+        }
+        line.push(self.binary.clone().into());
+        line.extend(arguments.iter().cloned());
+        line
+    }
+
+    /// The last lines that `syncline up` wrote.
+    pub fn log_tail(&self, lines: usize) -> String {
+        let text = fs::read(self.log_path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let all: Vec<&str> = text.lines().collect();
+        all.get(all.len().saturating_sub(lines)..)
+            .unwrap_or_default()
+            .join("\n")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("up.log")
+    }
+
+    fn pid_path(&self) -> PathBuf {
+        self.folder.path().join("up.pid")
+    }
+
+    fn guard(&self) -> MutexGuard<'_, Option<Child>> {
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn await_end(&self, pid: Pid) -> Result<()> {
+        wait_for_blocking("`syncline up` to end", STOP_CAP, || {
+            Ok(if is_alive(pid) {
+                Look::NotYet(format!(
+                    "{} lives; its log ends\n{}",
+                    pid.as_raw_nonzero(),
+                    self.log_tail(20)
+                ))
+            } else {
+                Look::Done(())
+            })
+        })
+    }
+
+    fn close_guard(&self) -> Result<()> {
+        if let Some(mut child) = self.guard().take() {
+            drop(child.stdin.take());
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    fn tear_down(&self) -> Result<()> {
+        if self.guard().is_none() {
+            return Ok(());
+        }
+        let pid = self.pid()?;
+        if is_alive(pid) {
+            kill_process(pid, Signal::TERM)?;
+            if self.await_end(pid).is_err() {
+                kill_process(pid, Signal::KILL)?;
+            }
+        }
+        self.close_guard()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Best effort: the test has its result, and the guard's shell ends the cluster in any case.
+        let _ = self.tear_down();
+        let _ = Command::new("chmod")
+            .args(["-R", "u+rwX"])
+            .arg(self.folder.path())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+/// Whether a process exists and is no zombie.
+fn is_alive(pid: Pid) -> bool {
+    if test_kill_process(pid).is_err() {
+        return false;
+    }
+    let stat =
+        fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    !stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .trim_start()
+        .starts_with('Z')
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The `syncline` under test: `$SYNCLINE_BIN`, else the one built beside the running test.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("SYNCLINE_BIN") {
+        return fs::canonicalize(PathBuf::from(&path))
+            .with_context(|| format!("SYNCLINE_BIN={}", path.display()));
+    }
+    let own = std::env::current_exe()?;
+    let built = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("syncline"))
+        .find(|path| path.is_file());
+    match built {
+        Some(path) => Ok(path),
+        None => bail!(
+            "there is no `syncline` near {}: build it first (`cargo build -p syncline-cli`), or name one in SYNCLINE_BIN",
+            own.display()
+        ),
+    }
+}

@@ -1,0 +1,401 @@
+//! A scenario: namespaces of its own in some cluster, helpers to act there, and a full account when it fails.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams,
+};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client};
+use rand::RngExt as _;
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+use crate::fixture;
+use crate::wait::{Look, wait_for};
+
+/// How long anything that a scenario waits for may take, unless it says otherwise.
+pub const CAP: Duration = Duration::from_secs(60);
+/// The field manager of test objects.
+const MANAGER: &str = "scenario";
+/// What is shown of each namespace when a scenario fails.
+const SHOWN: [&str; 10] = [
+    "ReplicationSource",
+    "ReplicationDestination",
+    "Job",
+    "Pod",
+    "PersistentVolumeClaim",
+    "VolumeSnapshot",
+    "Service",
+    "Endpoints",
+    "Secret",
+    "Event",
+];
+
+/// Runs one scenario on a cluster; when it fails or panics, the error tells everything that was there to see.
+pub async fn scenario<F, Fut>(cluster: Arc<Cluster>, name: &str, body: F) -> Result<()>
+where
+    F: FnOnce(Stage) -> Fut,
+    Fut: Future<Output = Result<()>> + Send + 'static,
+{
+    let stage = Stage {
+        cluster: Arc::clone(&cluster),
+        name: name.to_owned(),
+        namespaces: Arc::default(),
+    };
+    let outcome = tokio::spawn(body(stage.clone())).await;
+    let failure = match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error),
+        Err(panic) => Some(anyhow!("{panic}")),
+    };
+    match failure {
+        None => stage.clean().await,
+        Some(error) => {
+            let account = stage.account().await;
+            Err(error.context(format!(
+                "{account}\n==== log of `syncline up`\n{}",
+                cluster.log_tail(400)
+            )))
+        }
+    }
+}
+
+/// Where a scenario plays: a cluster and the namespaces made for it.
+#[derive(Clone)]
+pub struct Stage {
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
+    name: String,
+    namespaces: Arc<Mutex<Vec<String>>>,
+}
+
+impl Stage {
+    /// A new namespace, whose name holds the scenario's and `hint`.
+    pub async fn site(&self, hint: &str) -> Result<Site> {
+        let number: u32 = rand::rng().random();
+        let namespace = format!("{}-{hint}-{number:08x}", self.name);
+        let client = self.cluster.client().await?;
+        let site = Site {
+            cluster: Arc::clone(&self.cluster),
+            client,
+            namespace: namespace.clone(),
+            cap: CAP,
+        };
+        site.apply(
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+        )
+        .await?;
+        self.namespaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(namespace);
+        Ok(site)
+    }
+
+    fn made(&self) -> Vec<String> {
+        self.namespaces
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    async fn clean(&self) -> Result<()> {
+        let client = self.cluster.client().await?;
+        for namespace in self.made() {
+            api_of(&client, "Namespace", None)?
+                .delete(&namespace, &DeleteParams::default())
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn account(&self) -> String {
+        let mut text = String::new();
+        let Ok(client) = self.cluster.client().await else {
+            return "the cluster has no client for an account".to_owned();
+        };
+        for namespace in self.made() {
+            let site = Site {
+                cluster: Arc::clone(&self.cluster),
+                client: client.clone(),
+                namespace: namespace.clone(),
+                cap: CAP,
+            };
+            for kind in SHOWN {
+                for object in site.list(kind).await.unwrap_or_default() {
+                    let _ = writeln!(text, "==== {kind} {namespace}/{}", name_of(&object));
+                    text.push_str(&short(object));
+                }
+            }
+            for pod in site.list("Pod").await.unwrap_or_default() {
+                let name = name_of(&pod);
+                let log = site
+                    .logs(&name)
+                    .await
+                    .unwrap_or_else(|error| format!("{error:#}"));
+                let _ = writeln!(text, "==== log of pod {name}\n{log}");
+            }
+        }
+        text
+    }
+}
+
+/// An object as compact YAML-like JSON without its bookkeeping.
+fn short(mut object: Value) -> String {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    let secret = object.get("kind").and_then(Value::as_str) == Some("Secret");
+    if let (true, Some(fields)) = (secret, object.as_object_mut()) {
+        let keys: Vec<String> = fields
+            .get("data")
+            .and_then(Value::as_object)
+            .map(|data| data.keys().cloned().collect())
+            .unwrap_or_default();
+        fields.insert("data".to_owned(), json!(keys));
+    }
+    format!("{object}\n")
+}
+
+fn name_of(object: &Value) -> String {
+    object
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// A namespace: one "site" of a replication.
+#[derive(Clone)]
+pub struct Site {
+    /// The cluster it is in.
+    pub cluster: Arc<Cluster>,
+    /// A client with the cluster's kubeconfig.
+    pub client: Client,
+    /// Its name.
+    pub namespace: String,
+    /// How long its waits may take.
+    pub cap: Duration,
+}
+
+impl Site {
+    /// Server-side applies an object into this namespace and returns what the server made of it.
+    pub async fn apply(&self, object: Value) -> Result<Value> {
+        let kind = object
+            .get("kind")
+            .and_then(Value::as_str)
+            .context("an object without kind")?
+            .to_owned();
+        let name = name_of(&object);
+        let applied = self
+            .api(&kind)?
+            .patch(
+                &name,
+                &PatchParams::apply(MANAGER).force(),
+                &Patch::Apply(&object),
+            )
+            .await
+            .with_context(|| format!("cannot apply {kind} {name}"))?;
+        Ok(serde_json::to_value(applied)?)
+    }
+
+    /// Applies every document of a YAML text.
+    pub async fn apply_yaml(&self, text: &str) -> Result<()> {
+        for object in fixture::documents(text)? {
+            self.apply(object).await?;
+        }
+        Ok(())
+    }
+
+    /// Merges `change` into an object.
+    pub async fn merge(&self, kind: &str, name: &str, change: Value) -> Result<Value> {
+        let merged = self
+            .api(kind)?
+            .patch(name, &PatchParams::default(), &Patch::Merge(&change))
+            .await?;
+        Ok(serde_json::to_value(merged)?)
+    }
+
+    /// The same site with another cap on its waits.
+    #[must_use]
+    pub fn within(&self, cap: Duration) -> Self {
+        Self {
+            cap,
+            ..self.clone()
+        }
+    }
+
+    /// The object, if there is one.
+    pub async fn find(&self, kind: &str, name: &str) -> Result<Option<Value>> {
+        Ok(self
+            .api(kind)?
+            .get_opt(name)
+            .await?
+            .map(serde_json::to_value)
+            .transpose()?)
+    }
+
+    /// The object.
+    pub async fn get(&self, kind: &str, name: &str) -> Result<Value> {
+        self.find(kind, name)
+            .await?
+            .with_context(|| format!("there is no {kind} {name} in {}", self.namespace))
+    }
+
+    /// All objects of a kind.
+    pub async fn list(&self, kind: &str) -> Result<Vec<Value>> {
+        let list = self.api(kind)?.list(&ListParams::default()).await?;
+        list.items
+            .into_iter()
+            .map(|mut item| {
+                item.types.get_or_insert_with(|| kube::core::TypeMeta {
+                    kind: kind.to_owned(),
+                    ..Default::default()
+                });
+                Ok(serde_json::to_value(item)?)
+            })
+            .collect()
+    }
+
+    /// Deletes an object; one that is not there is no error.
+    pub async fn delete(&self, kind: &str, name: &str) -> Result<()> {
+        match self.api(kind)?.delete(name, &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("cannot delete {kind} {name}")),
+        }
+    }
+
+    /// Waits until `seen` finds in the object what it looks for.
+    pub async fn wait<T>(
+        &self,
+        kind: &str,
+        name: &str,
+        what: &str,
+        seen: impl Fn(&Value) -> Option<T>,
+    ) -> Result<T> {
+        let text = format!("{kind} {}/{name} to have {what}", self.namespace);
+        wait_for(&text, self.cap, || async {
+            let Some(object) = self.find(kind, name).await? else {
+                return Ok(Look::NotYet("no such object".to_owned()));
+            };
+            Ok(seen(&object).map_or_else(
+                || Look::NotYet(short(object.get("status").cloned().unwrap_or_default())),
+                Look::Done,
+            ))
+        })
+        .await
+    }
+
+    /// Waits until the object is gone.
+    pub async fn wait_gone(&self, kind: &str, name: &str) -> Result<()> {
+        let text = format!("{kind} {}/{name} to be gone", self.namespace);
+        wait_for(&text, self.cap, || async {
+            Ok(self
+                .find(kind, name)
+                .await?
+                .map_or(Look::Done(()), |object| Look::NotYet(short(object))))
+        })
+        .await
+    }
+
+    /// A container's log.
+    pub async fn logs(&self, pod: &str) -> Result<String> {
+        let api: Api<k8s_openapi::api::core::v1::Pod> =
+            Api::namespaced(self.client.clone(), &self.namespace);
+        Ok(api.logs(pod, &LogParams::default()).await?)
+    }
+
+    /// A new volume of the default class, bound; returns its folder on this machine.
+    pub async fn volume(&self, name: &str) -> Result<PathBuf> {
+        self.apply(fixture::claim(name, "1Gi", None)).await?;
+        self.folder(name).await
+    }
+
+    /// A new volume with the content of a snapshot, bound; returns its folder on this machine.
+    pub async fn volume_from_snapshot(&self, name: &str, snapshot: &str) -> Result<PathBuf> {
+        let source = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": snapshot});
+        self.apply(fixture::claim(name, "1Gi", Some(source)))
+            .await?;
+        self.folder(name).await
+    }
+
+    /// The folder on this machine that holds a claim's data, once the claim is bound.
+    pub async fn folder(&self, claim: &str) -> Result<PathBuf> {
+        let volume = self
+            .wait("PersistentVolumeClaim", claim, "a bound volume", |claim| {
+                let bound = claim.pointer("/status/phase").and_then(Value::as_str) == Some("Bound");
+                claim
+                    .pointer("/spec/volumeName")
+                    .and_then(Value::as_str)
+                    .filter(|_| bound)
+                    .map(str::to_owned)
+            })
+            .await?;
+        let volume = self.get("PersistentVolume", &volume).await?;
+        let path = volume
+            .pointer("/spec/hostPath/path")
+            .and_then(Value::as_str)
+            .context("a volume without hostPath")?;
+        Ok(PathBuf::from(path))
+    }
+
+    /// Copies a Secret from here to another site, as a person does between two clusters.
+    pub async fn hand_over_secret(&self, name: &str, to: &Self) -> Result<()> {
+        let secret = self.get("Secret", name).await?;
+        let data = secret.get("data").cloned().unwrap_or_default();
+        to.apply(
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// The API of a kind, in this namespace when the kind has namespaces.
+    pub fn api(&self, kind: &str) -> Result<Api<DynamicObject>> {
+        api_of(&self.client, kind, Some(&self.namespace))
+    }
+}
+
+fn api_of(client: &Client, kind: &str, namespace: Option<&str>) -> Result<Api<DynamicObject>> {
+    let (group, version, plural, namespaced) = match kind {
+        "Namespace" => ("", "v1", "namespaces", false),
+        "PersistentVolume" => ("", "v1", "persistentvolumes", false),
+        "PersistentVolumeClaim" => ("", "v1", "persistentvolumeclaims", true),
+        "Pod" => ("", "v1", "pods", true),
+        "Secret" => ("", "v1", "secrets", true),
+        "ConfigMap" => ("", "v1", "configmaps", true),
+        "Service" => ("", "v1", "services", true),
+        "ServiceAccount" => ("", "v1", "serviceaccounts", true),
+        "Endpoints" => ("", "v1", "endpoints", true),
+        "Event" => ("", "v1", "events", true),
+        "Job" => ("batch", "v1", "jobs", true),
+        "VolumeSnapshot" => ("snapshot.storage.k8s.io", "v1", "volumesnapshots", true),
+        "VolumeSnapshotContent" => (
+            "snapshot.storage.k8s.io",
+            "v1",
+            "volumesnapshotcontents",
+            false,
+        ),
+        "ReplicationSource" => ("volsync.backube", "v1alpha1", "replicationsources", true),
+        "ReplicationDestination" => (
+            "volsync.backube",
+            "v1alpha1",
+            "replicationdestinations",
+            true,
+        ),
+        other => bail!("the scenarios know no kind {other}: add it to testkit"),
+    };
+    let resource =
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+    Ok(match namespace {
+        Some(namespace) if namespaced => Api::namespaced_with(client.clone(), namespace, &resource),
+        _ => Api::all_with(client.clone(), &resource),
+    })
+}
