@@ -1,0 +1,41 @@
+# The house's commands. Each one installs what it needs (as root), or says in one line what is missing.
+
+CARGO ?= cargo
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+RELEASE := target/$(HOST)/release
+STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --release --target $(HOST)
+RUN_TOOLS := openssh-server openssh-client rsync sqlite3
+TEST_TOOLS := $(RUN_TOOLS) acl attr btrfs-progs util-linux xfsprogs
+
+.PHONY: help demo build release test lint fmt crds
+
+help: ## Show the commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: release ## Replicate real data on the embedded cluster, and show it (KEEP=1 leaves it running)
+	@tests/tools/ensure-tools $(RUN_TOOLS) $(if $(filter 0,$(shell id -u)),btrfs-progs,)
+	@$(RELEASE)/xtask demo --binary $(RELEASE)/syncline $(if $(KEEP),--keep,)
+
+build: ## Build the programs for development
+	$(CARGO) build --locked
+
+release: ## Build the static binary
+	$(STATIC) --package syncline-cli --package xtask
+
+test: lint ## Everything that needs no real cluster: lints, unit, interop, scenarios
+	@tests/tools/ensure-tools $(TEST_TOOLS)
+	$(CARGO) build --locked --workspace --all-targets
+	KUBECTL="$$(tests/tools/fetch-kubectl)" $(CARGO) test --locked --workspace
+
+lint: ## Formatting, clippy, layers, CRDs, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets
+	$(CARGO) run --locked --quiet --package xtask -- check-layers
+	$(CARGO) run --locked --quiet --package xtask -- crds --check
+	$$(tests/tools/ensure-cargo-deny) --locked check bans licenses sources
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+crds: ## Generate deploy/crds from the API's types
+	$(CARGO) run --locked --quiet --package xtask -- crds
