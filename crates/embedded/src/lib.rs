@@ -12,3 +12,5 @@ mod server;
 mod store;
 mod tables;
 mod wire;
+
+pub use node::launcher::main as launcher_main;

@@ -1,1 +1,3 @@
 //! The node: pods as processes.
+
+pub(crate) mod launcher;
