@@ -42,8 +42,19 @@ pub struct NewCondition {
 }
 
 impl NewCondition {
-    fn synchronizing(holds: bool, reason: &'static str, message: &str, generation: Option<i64>) -> Self {
-        Self { type_: SYNCHRONIZING, holds, reason, message: message.to_owned(), observed_generation: generation }
+    fn synchronizing(
+        holds: bool,
+        reason: &'static str,
+        message: &str,
+        generation: Option<i64>,
+    ) -> Self {
+        Self {
+            type_: SYNCHRONIZING,
+            holds,
+            reason,
+            message: message.to_owned(),
+            observed_generation: generation,
+        }
     }
 
     /// Whether `list` already says exactly this.
@@ -60,17 +71,32 @@ impl NewCondition {
 
 /// Data is moving.
 pub fn sync_in_progress(generation: Option<i64>) -> NewCondition {
-    NewCondition::synchronizing(true, SYNC_IN_PROGRESS, "Synchronization in-progress", generation)
+    NewCondition::synchronizing(
+        true,
+        SYNC_IN_PROGRESS,
+        "Synchronization in-progress",
+        generation,
+    )
 }
 
 /// The next run waits for its time.
 pub fn waiting_for_schedule(generation: Option<i64>) -> NewCondition {
-    NewCondition::synchronizing(false, WAITING_FOR_SCHEDULE, "Waiting for next scheduled synchronization", generation)
+    NewCondition::synchronizing(
+        false,
+        WAITING_FOR_SCHEDULE,
+        "Waiting for next scheduled synchronization",
+        generation,
+    )
 }
 
 /// The next run waits for a change of `spec.trigger.manual`.
 pub fn waiting_for_manual(generation: Option<i64>) -> NewCondition {
-    NewCondition::synchronizing(false, WAITING_FOR_MANUAL, "Waiting for manual trigger", generation)
+    NewCondition::synchronizing(
+        false,
+        WAITING_FOR_MANUAL,
+        "Waiting for manual trigger",
+        generation,
+    )
 }
 
 /// What the last run needed is being removed.
@@ -117,8 +143,11 @@ pub fn set(list: &mut Vec<Condition>, new: NewCondition, now: Timestamp) -> bool
         return false;
     }
     let status = truth(new.holds);
-    let message = crate::report::head(&new.message, LONGEST_MESSAGE).to_owned();
-    if let Some(found) = list.iter_mut().find(|condition| condition.type_ == new.type_) {
+    let message = bounded(new.message);
+    if let Some(found) = list
+        .iter_mut()
+        .find(|condition| condition.type_ == new.type_)
+    {
         if found.status != status {
             found.last_transition_time = Time(now);
             status.clone_into(&mut found.status);
@@ -141,4 +170,9 @@ pub fn set(list: &mut Vec<Condition>, new: NewCondition, now: Timestamp) -> bool
 
 fn truth(holds: bool) -> &'static str {
     if holds { "True" } else { "False" }
+}
+
+fn bounded(mut message: String) -> String {
+    message.truncate(crate::report::head(&message, LONGEST_MESSAGE).len());
+    message
 }

@@ -26,12 +26,28 @@ pub(crate) struct Column {
     format: Option<&'static str>,
 }
 
-const LAST_SYNC: Column = Column { name: "Last sync", json_path: ".status.lastSyncTime", format: Some("date-time") };
-const DURATION: Column = Column { name: "Duration", json_path: ".status.lastSyncDuration", format: None };
-const NEXT_SYNC: Column = Column { name: "Next sync", json_path: ".status.nextSyncTime", format: Some("date-time") };
+const LAST_SYNC: Column = Column {
+    name: "Last sync",
+    json_path: ".status.lastSyncTime",
+    format: Some("date-time"),
+};
+const DURATION: Column = Column {
+    name: "Duration",
+    json_path: ".status.lastSyncDuration",
+    format: None,
+};
+const NEXT_SYNC: Column = Column {
+    name: "Next sync",
+    json_path: ".status.nextSyncTime",
+    format: Some("date-time"),
+};
 
 pub(crate) const SOURCE_COLUMNS: &[Column] = &[
-    Column { name: "Source", json_path: ".spec.sourcePVC", format: None },
+    Column {
+        name: "Source",
+        json_path: ".spec.sourcePVC",
+        format: None,
+    },
     LAST_SYNC,
     DURATION,
     NEXT_SYNC,
@@ -47,7 +63,10 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 pub(crate) fn definition<K: Kind>() -> CustomResourceDefinition {
     let plural = K::plural(&()).into_owned();
     CustomResourceDefinition {
-        metadata: ObjectMeta { name: Some(format!("{plural}.{}", crate::GROUP)), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(format!("{plural}.{}", crate::GROUP)),
+            ..ObjectMeta::default()
+        },
         spec: CustomResourceDefinitionSpec {
             group: crate::GROUP.to_owned(),
             names: CustomResourceDefinitionNames {
@@ -64,7 +83,9 @@ pub(crate) fn definition<K: Kind>() -> CustomResourceDefinition {
                 storage: true,
                 additional_printer_columns: Some(K::COLUMNS.iter().map(printed).collect()),
                 schema: Some(CustomResourceValidation {
-                    open_api_v3_schema: Some(crate::schema::root::<K::Spec, K::Status>(&K::kind(&()))),
+                    open_api_v3_schema: Some(crate::schema::root::<K::Spec, K::Status>(&K::kind(
+                        &(),
+                    ))),
                 }),
                 subresources: Some(CustomResourceSubresources {
                     scale: None,

@@ -14,7 +14,9 @@ use crate::movers::rsync::RsyncDestinationSpec;
 use crate::movers::rsync_tls::RsyncTlsDestinationSpec;
 use crate::movers::{ExternalSpec, TriggerSpec};
 use crate::resource::custom_resource;
-use crate::status::{MoverStatus, Progress, Retry, RsyncDestinationStatus, RsyncTlsDestinationStatus};
+use crate::status::{
+    MoverStatus, Progress, Retry, RsyncDestinationStatus, RsyncTlsDestinationStatus,
+};
 
 custom_resource! {
     /// A volume to be replicated into: with which mover, when, and how its images are kept.

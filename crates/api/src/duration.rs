@@ -46,7 +46,9 @@ impl GoDuration {
 /// Longer than Go can express becomes the longest it can.
 impl From<Duration> for GoDuration {
     fn from(duration: Duration) -> Self {
-        Self { nanoseconds: i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX) }
+        Self {
+            nanoseconds: i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX),
+        }
     }
 }
 
@@ -96,7 +98,10 @@ impl FromStr for GoDuration {
 
     /// Reads what Go's `time.ParseDuration` reads.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refuse = |fault| ParseDurationError { text: text.to_owned(), fault };
+        let refuse = |fault| ParseDurationError {
+            text: text.to_owned(),
+            fault,
+        };
         let (negative, mut rest) = match text.as_bytes().first() {
             Some(b'-') => (true, text.get(1..).unwrap_or_default()),
             Some(b'+') => (false, text.get(1..).unwrap_or_default()),
@@ -111,11 +116,19 @@ impl FromStr for GoDuration {
         let mut total: u64 = 0;
         while !rest.is_empty() {
             let (nanoseconds, after) = take_part(rest).map_err(refuse)?;
-            total = total.checked_add(nanoseconds).ok_or_else(|| refuse(TOO_LONG))?;
+            total = total
+                .checked_add(nanoseconds)
+                .ok_or_else(|| refuse(TOO_LONG))?;
             rest = after;
         }
-        let signed = if negative { 0_i64.checked_sub_unsigned(total) } else { 0_i64.checked_add_unsigned(total) };
-        signed.map(Self::from_nanoseconds).ok_or_else(|| refuse(TOO_LONG))
+        let signed = if negative {
+            0_i64.checked_sub_unsigned(total)
+        } else {
+            0_i64.checked_add_unsigned(total)
+        };
+        signed
+            .map(Self::from_nanoseconds)
+            .ok_or_else(|| refuse(TOO_LONG))
     }
 }
 
@@ -123,7 +136,10 @@ const TOO_LONG: &str = "it is too long";
 
 /// Reads one number with its unit: its nanoseconds and what follows it.
 fn take_part(text: &str) -> Result<(u64, &str), &'static str> {
-    let split_digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let split_digits = |text: &str| {
+        text.find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len())
+    };
     let (whole, mut rest) = text.split_at(split_digits(text));
     let mut decimals = "";
     if let Some(after_point) = rest.strip_prefix('.') {
@@ -132,7 +148,10 @@ fn take_part(text: &str) -> Result<(u64, &str), &'static str> {
     if whole.is_empty() && decimals.is_empty() {
         return Err("a number is missing");
     }
-    let (name, rest) = rest.split_at(rest.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(rest.len()));
+    let (name, rest) = rest.split_at(
+        rest.find(|c: char| c == '.' || c.is_ascii_digit())
+            .unwrap_or(rest.len()),
+    );
     let unit: u64 = match name {
         "ns" => 1,
         "us" | "µs" | "μs" => 1_000,
@@ -143,7 +162,11 @@ fn take_part(text: &str) -> Result<(u64, &str), &'static str> {
         "" => return Err("a unit is missing"),
         _ => return Err("a unit is unknown"),
     };
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| TOO_LONG)? };
+    let whole: u64 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().map_err(|_| TOO_LONG)?
+    };
     let mut nanoseconds = whole.checked_mul(unit).ok_or(TOO_LONG)?;
     // Go's units need at most 13 decimals to reach the nanosecond (an hour has 3.6e12); what follows is cut off.
     let mut place = u128::from(unit);
@@ -167,7 +190,9 @@ impl Serialize for GoDuration {
 
 impl<'de> Deserialize<'de> for GoDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 

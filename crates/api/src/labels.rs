@@ -47,7 +47,8 @@ pub const LATEST_COPY_TRIGGER: &str = "volsync.backube/latest-copy-trigger";
 /// Annotation on a source's claim: `WaitingForTrigger`, `InProgress` or `Completed`.
 pub const LATEST_COPY_STATUS: &str = "volsync.backube/latest-copy-status";
 /// Annotation on a source's claim: since when a copy waits for its trigger, RFC 3339 in UTC.
-pub const LATEST_COPY_TRIGGER_WAITING_SINCE: &str = "volsync.backube/latest-copy-trigger-waiting-since";
+pub const LATEST_COPY_TRIGGER_WAITING_SINCE: &str =
+    "volsync.backube/latest-copy-trigger-waiting-since";
 
 /// Annotation that a destination's Service gets when `serviceAnnotations` is absent.
 pub const AWS_LOAD_BALANCER_TYPE: &str = "service.beta.kubernetes.io/aws-load-balancer-type";

@@ -23,7 +23,9 @@ pub mod source;
 pub mod status;
 
 pub use crd::crds;
-pub use destination::{ReplicationDestination, ReplicationDestinationSpec, ReplicationDestinationStatus};
+pub use destination::{
+    ReplicationDestination, ReplicationDestinationSpec, ReplicationDestinationStatus,
+};
 pub use duration::GoDuration;
 pub use source::{ReplicationSource, ReplicationSourceSpec, ReplicationSourceStatus};
 

@@ -47,7 +47,13 @@ pub enum Mover {
 
 impl Mover {
     /// Every mover, in the order of the API.
-    pub const ALL: [Self; 5] = [Self::Rsync, Self::RsyncTls, Self::Rclone, Self::Restic, Self::Syncthing];
+    pub const ALL: [Self; 5] = [
+        Self::Rsync,
+        Self::RsyncTls,
+        Self::Rclone,
+        Self::Restic,
+        Self::Syncthing,
+    ];
 
     /// The field of `spec` that chooses it.
     pub const fn field(self) -> &'static str {
@@ -83,7 +89,11 @@ pub fn job(mover: Mover, side: Side, name: &str) -> String {
 /// too long, instead of being refused by the API server.
 pub fn service(mover: Mover, side: Side, name: &str) -> String {
     let prefix = mover_prefix(mover, side);
-    if name.contains('.') { format!("{prefix}{}", checksum(name)) } else { shortened(&prefix, name) }
+    if name.contains('.') {
+        format!("{prefix}{}", checksum(name))
+    } else {
+        shortened(&prefix, name)
+    }
 }
 
 /// Name of the volume that belongs to a replication: the image of a source, or the volume that a destination makes.
@@ -145,13 +155,19 @@ fn mover_prefix(mover: Mover, side: Side) -> String {
     match mover {
         Mover::Restic => format!("volsync-{}-", side.infix()),
         Mover::Syncthing => "volsync-".to_owned(),
-        Mover::Rsync | Mover::RsyncTls | Mover::Rclone => format!("volsync-{}-{}-", mover.as_str(), side.infix()),
+        Mover::Rsync | Mover::RsyncTls | Mover::Rclone => {
+            format!("volsync-{}-{}-", mover.as_str(), side.infix())
+        }
     }
 }
 
 /// `prefix` and `name`, or `prefix` and the checksum of `name` when both do not fit into a label.
 fn shortened(prefix: &str, name: &str) -> String {
-    if prefix.len() + name.len() <= LONGEST_LABEL { format!("{prefix}{name}") } else { format!("{prefix}{}", checksum(name)) }
+    if prefix.len() + name.len() <= LONGEST_LABEL {
+        format!("{prefix}{name}")
+    } else {
+        format!("{prefix}{}", checksum(name))
+    }
 }
 
 /// CRC-32 (IEEE) in eight lower-case hexadecimal digits.

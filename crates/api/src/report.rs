@@ -95,13 +95,17 @@ pub struct Report {
 #[derive(Debug, thiserror::Error)]
 pub enum ParseReportError {
     /// It is not the JSON of a report.
-    #[error("the mover's termination message is not a report ({source}); the mover's log says how its run ended")]
+    #[error(
+        "the mover's termination message is not a report ({source}); the mover's log says how its run ended"
+    )]
     NotAReport {
         /// What the JSON parser found.
         source: serde_json::Error,
     },
     /// It is a report of another version.
-    #[error("the mover's report has version {found}, this operator reads version {VERSION}; give both the same release")]
+    #[error(
+        "the mover's report has version {found}, this operator reads version {VERSION}; give both the same release"
+    )]
     OtherVersion {
         /// The version it has.
         found: u32,
@@ -143,11 +147,20 @@ impl Report {
     /// The report as JSON of at most [`LONGEST_TERMINATION_MESSAGE`] bytes. Of the logs the end is kept, of the message
     /// the beginning; both give way when their escapes would not fit.
     pub fn to_termination_message(&self) -> String {
-        let mut report = self.clone();
-        report.mover = head(&self.mover, LONGEST_WORD).to_owned();
-        report.reason = self.reason.as_deref().map(|reason| head(reason, LONGEST_WORD).to_owned());
-        report.message = self.message.as_deref().map(|message| head(message, LONGEST_MESSAGE).to_owned());
-        report.logs = tail(&self.logs, LONGEST_LOGS).to_owned();
+        let start_of = |text: &String, most| head(text, most).to_owned();
+        let mut report = Self {
+            mover: start_of(&self.mover, LONGEST_WORD),
+            reason: self
+                .reason
+                .as_ref()
+                .map(|reason| start_of(reason, LONGEST_WORD)),
+            message: self
+                .message
+                .as_ref()
+                .map(|message| start_of(message, LONGEST_MESSAGE)),
+            logs: tail(&self.logs, LONGEST_LOGS).to_owned(),
+            ..self.clone()
+        };
         loop {
             let text = serde_json::to_string(&report).unwrap_or_default();
             if text.len() <= LONGEST_TERMINATION_MESSAGE {
@@ -160,13 +173,23 @@ impl Report {
     /// Takes an eighth off the log's beginning and off the message's end.
     fn give_way(&mut self) {
         self.logs = tail(&self.logs, self.logs.len() * 7 / 8).to_owned();
-        self.message = self.message.take().map(|message| head(&message, message.len() * 7 / 8).to_owned());
+        self.message = self
+            .message
+            .take()
+            .map(|message| head(&message, message.len() * 7 / 8).to_owned());
     }
 
     /// Reads a termination message.
     pub fn parse(text: &str) -> Result<Self, ParseReportError> {
-        let report: Self = serde_json::from_str(text.trim()).map_err(|source| ParseReportError::NotAReport { source })?;
-        if report.version == VERSION { Ok(report) } else { Err(ParseReportError::OtherVersion { found: report.version }) }
+        let report: Self = serde_json::from_str(text.trim())
+            .map_err(|source| ParseReportError::NotAReport { source })?;
+        if report.version == VERSION {
+            Ok(report)
+        } else {
+            Err(ParseReportError::OtherVersion {
+                found: report.version,
+            })
+        }
     }
 }
 
@@ -184,7 +207,10 @@ struct ProgressLine {
 impl Progress {
     /// The line, without a line break, that a mover prints.
     pub fn to_line(&self) -> String {
-        let line = ProgressLine { syncline: PROGRESS.to_owned(), progress: self.clone() };
+        let line = ProgressLine {
+            syncline: PROGRESS.to_owned(),
+            progress: self.clone(),
+        };
         serde_json::to_string(&line).unwrap_or_default()
     }
 }
@@ -201,11 +227,18 @@ pub fn parse_line(line: &str) -> Option<Progress> {
 
 /// The beginning of a text, at most so many bytes, cut between characters.
 pub fn head(text: &str, most: usize) -> &str {
-    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
 }
 
 /// The end of a text, at most so many bytes, cut between characters.
 pub fn tail(text: &str, most: usize) -> &str {
-    let start = text.len().saturating_sub(most);
-    text.get(text.ceil_char_boundary(start)..).unwrap_or(text)
+    let mut start = text.len().saturating_sub(most);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    text.get(start..).unwrap_or_default()
 }

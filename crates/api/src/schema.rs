@@ -26,7 +26,12 @@ const CONDITION_TYPE_PATTERN: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9
 const LONGEST_DESCRIPTION: usize = 240;
 
 /// Objects that Kubernetes merges as one value. Named here because the published Rust types do not say so.
-const ATOMIC_OBJECTS: [&str; 4] = ["labelSelector", "latestImage", "namespaceSelector", "preference"];
+const ATOMIC_OBJECTS: [&str; 4] = [
+    "labelSelector",
+    "latestImage",
+    "namespaceSelector",
+    "preference",
+];
 
 /// Lists that Kubernetes replaces as one value, in the types that movers' pods take over from it.
 const ATOMIC_LISTS: [&str; 11] = [
@@ -79,8 +84,10 @@ pub(crate) fn root<Spec: JsonSchema, Status: JsonSchema>(kind: &str) -> JSONSche
     });
     // Only types of this crate come here, and the test that walks every field would find what does not fit; an
     // object schema without fields is the honest rest.
-    serde_json::from_value(schema)
-        .unwrap_or_else(|_| JSONSchemaProps { type_: Some("object".to_owned()), ..JSONSchemaProps::default() })
+    serde_json::from_value(schema).unwrap_or_else(|_| JSONSchemaProps {
+        type_: Some("object".to_owned()),
+        ..JSONSchemaProps::default()
+    })
 }
 
 /// The schema of `status.conditions`, as Kubernetes defines it.
@@ -133,14 +140,19 @@ fn described<T: JsonSchema>() -> Value {
         settings.meta_schema = None;
         settings.transforms = Vec::new();
     });
-    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    let mut schema = settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value();
     rewrite(&mut schema, "");
     schema
 }
 
 /// Rewrites one schema and all below it. `name` is the field it describes, empty for the root and for list items.
 fn rewrite(schema: &mut Value, name: &str) {
-    let Value::Object(fields) = schema else { return };
+    let Value::Object(fields) = schema else {
+        return;
+    };
     take_off_null(fields);
     for meaningless in ["$schema", "title", "default"] {
         fields.remove(meaningless);
@@ -149,7 +161,10 @@ fn rewrite(schema: &mut Value, name: &str) {
         *description = short(description).into_owned();
     }
     if fields.contains_key("x-kubernetes-int-or-string") {
-        fields.insert("anyOf".to_owned(), json!([{ "type": "integer" }, { "type": "string" }]));
+        fields.insert(
+            "anyOf".to_owned(),
+            json!([{ "type": "integer" }, { "type": "string" }]),
+        );
         fields.insert("pattern".to_owned(), QUANTITY_PATTERN.into());
         return;
     }
@@ -180,12 +195,16 @@ fn take_off_null(fields: &mut Map<String, Value>) {
             fields.insert("type".to_owned(), only);
         }
     }
-    let Some(Value::Array(branches)) = fields.get_mut("anyOf") else { return };
+    let Some(Value::Array(branches)) = fields.get_mut("anyOf") else {
+        return;
+    };
     branches.retain(|branch| branch.get("type").is_none_or(|kind| kind != "null"));
     if branches.len() != 1 {
         return;
     }
-    let Some(Value::Object(only)) = branches.pop() else { return };
+    let Some(Value::Object(only)) = branches.pop() else {
+        return;
+    };
     fields.remove("anyOf");
     for (key, value) in only {
         fields.entry(key).or_insert(value);
@@ -209,8 +228,14 @@ fn add_merge_keys(fields: &mut Map<String, Value>, name: &str) {
 fn short(description: &str) -> Cow<'_, str> {
     let paragraph = description.split("\n\n").next().unwrap_or_default().trim();
     let sentence = match paragraph.split_once(". ") {
-        Some((first, _)) if paragraph.len() > LONGEST_DESCRIPTION => Cow::Owned(format!("{first}.")),
+        Some((first, _)) if paragraph.len() > LONGEST_DESCRIPTION => {
+            Cow::Owned(format!("{first}."))
+        }
         _ => Cow::Borrowed(paragraph),
     };
-    if sentence.contains('\n') { sentence.replace('\n', " ").into() } else { sentence }
+    if sentence.contains('\n') {
+        sentence.replace('\n', " ").into()
+    } else {
+        sentence
+    }
 }
