@@ -72,17 +72,21 @@ impl Cluster {
 
     /// A cluster of one's own, answering.
     pub async fn start(who: Who) -> Result<Self> {
-        let cluster = Self::prepare(who)?;
+        Self::start_with(binary()?, &std::env::temp_dir(), who).await
+    }
+
+    /// The same with this `syncline`, and its data in a new folder under `parent`.
+    pub async fn start_with(binary: PathBuf, parent: &Path, who: Who) -> Result<Self> {
+        let cluster = Self::prepare(binary, parent, who)?;
         cluster.launch()?;
         cluster.ready().await?;
         Ok(cluster)
     }
 
-    fn prepare(who: Who) -> Result<Self> {
+    fn prepare(mut binary: PathBuf, parent: &Path, who: Who) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("syncline-test-")
-            .tempdir()?;
-        let mut binary = binary()?;
+            .tempdir_in(parent)?;
         let data = folder.path().join("data");
         fs::create_dir(&data)?;
         if who == Who::Ordinary && is_root() {
