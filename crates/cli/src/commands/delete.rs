@@ -1,0 +1,116 @@
+//! `syncline delete`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kube::Client;
+use kube::api::DeleteParams;
+use kube::runtime::{conditions, wait::await_condition};
+
+use crate::args::Scope;
+use crate::connection::connect;
+use crate::documents;
+use crate::failure::{Failure, Kind};
+use crate::kinds::{self, Served};
+use crate::printer::Printer;
+use crate::settings::Target;
+
+/// Delete objects.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// KIND NAME … or KIND/NAME …
+    #[arg(
+        value_name = "OBJECT",
+        required_unless_present = "files",
+        conflicts_with = "files"
+    )]
+    objects: Vec<String>,
+    /// Delete what this file, folder or - (standard input) describes; can be repeated
+    #[arg(long = "filename", short = 'f', value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    scope: Scope,
+    /// Do not wait until the objects are gone
+    #[arg(long)]
+    no_wait: bool,
+    /// An object that is not there is no failure
+    #[arg(long)]
+    ignore_not_found: bool,
+}
+
+/// One object to delete.
+struct Victim {
+    served: Served,
+    namespace: String,
+    name: String,
+}
+
+pub(crate) async fn run(
+    arguments: &Arguments,
+    target: &Target,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let client = connect(target).await?;
+    for victim in victims(arguments, &client).await? {
+        match delete(&client, &victim, !arguments.no_wait).await {
+            Err(failure) if failure.kind == Kind::NotFound && arguments.ignore_not_found => {}
+            other => {
+                other?;
+                let kind = victim.served.name_of("");
+                printer.line(&format!(
+                    "{} {:?} deleted",
+                    kind.trim_end_matches('/'),
+                    victim.name
+                ))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn victims(arguments: &Arguments, client: &Client) -> Result<Vec<Victim>, Failure> {
+    let namespace = arguments
+        .scope
+        .namespace
+        .as_deref()
+        .unwrap_or_else(|| client.default_namespace());
+    let mut victims = Vec::new();
+    if arguments.files.is_empty() {
+        for (kind, name) in kinds::objects(&arguments.objects)? {
+            let name = name.ok_or_else(|| {
+                Failure::new(format!("say which {kind} to delete"))
+                    .hint("write KIND NAME or KIND/NAME")
+            })?;
+            victims.push(Victim {
+                served: kinds::resolve(client, &kind).await?,
+                namespace: namespace.to_owned(),
+                name,
+            });
+        }
+        return Ok(victims);
+    }
+    // What depends on other objects stands after them in a manifest, and goes first.
+    for document in documents::read_all(&arguments.files)?.into_iter().rev() {
+        let served = kinds::of_document(client, &document.api_version, &document.kind).await?;
+        let namespace = document.namespace.unwrap_or_else(|| namespace.to_owned());
+        victims.push(Victim {
+            served,
+            namespace,
+            name: document.name,
+        });
+    }
+    Ok(victims)
+}
+
+async fn delete(client: &Client, victim: &Victim, wait: bool) -> Result<(), Failure> {
+    let api = victim.served.api(client, &victim.namespace);
+    let object = api.get(&victim.name).await?;
+    api.delete(&victim.name, &DeleteParams::background())
+        .await?;
+    if let (true, Some(uid)) = (wait, object.metadata.uid) {
+        await_condition(api, &victim.name, conditions::is_deleted(&uid))
+            .await
+            .map_err(|error| Failure::from(anyhow::Error::from(error)))?;
+    }
+    Ok(())
+}

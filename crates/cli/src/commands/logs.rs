@@ -1,0 +1,141 @@
+//! `syncline logs`.
+
+use clap::Args;
+use futures::{AsyncBufRead, AsyncBufReadExt};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, LogParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::Value;
+
+use crate::args::Scope;
+use crate::connection::connect;
+use crate::failure::{Failure, Kind};
+use crate::kinds;
+use crate::printer::Printer;
+use crate::settings::Target;
+
+/// Show what a pod, or the latest mover of a replication, has printed.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// POD, or KIND/NAME of a replication or a Job
+    #[arg(value_name = "POD|KIND/NAME")]
+    object: String,
+    #[command(flatten)]
+    scope: Scope,
+    /// Go on showing what is printed
+    #[arg(long, short)]
+    follow: bool,
+    /// Only the last lines
+    #[arg(long, value_name = "LINES")]
+    tail: Option<i64>,
+}
+
+pub(crate) async fn run(
+    arguments: &Arguments,
+    target: &Target,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let client = connect(target).await?;
+    let namespace = arguments
+        .scope
+        .namespace
+        .as_deref()
+        .unwrap_or_else(|| client.default_namespace());
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let Some((kind, name)) = arguments.object.split_once('/') else {
+        return show(&pods, &arguments.object, arguments, printer).await;
+    };
+    let served = kinds::resolve(&client, kind).await?;
+    if served.resource.kind == "Pod" {
+        return show(&pods, name, arguments, printer).await;
+    }
+    let object = served.api(&client, namespace).get(name).await?;
+    if let Some(pod) = latest_pod(
+        &client,
+        namespace,
+        object.metadata.uid.as_deref().unwrap_or_default(),
+    )
+    .await?
+    {
+        printer.note(&format!("pod {pod}:"));
+        return show(&pods, &pod, arguments, printer).await;
+    }
+    let logs = object
+        .data
+        .pointer("/status/latestMoverStatus/logs")
+        .and_then(Value::as_str)
+        .filter(|logs| !logs.is_empty());
+    let Some(logs) = logs else {
+        let failure = Failure::new(format!(
+            "{} has no pod now, and no earlier run left a log",
+            arguments.object
+        ))
+        .of_kind(Kind::NotFound);
+        return Err(failure.hint(format!(
+            "`syncline get {kind} {name} -n {namespace} -o yaml` shows its conditions"
+        )));
+    };
+    printer.note("no pod runs now; this is what the last run left in the status:");
+    Ok(printer.line(logs)?)
+}
+
+/// The newest pod of the newest Job that belongs to the object (or is it).
+async fn latest_pod(
+    client: &Client,
+    namespace: &str,
+    owner: &str,
+) -> Result<Option<String>, Failure> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let mine = |job: &Job| {
+        job.uid().as_deref() == Some(owner)
+            || job
+                .owner_references()
+                .iter()
+                .any(|reference| reference.uid == owner)
+    };
+    let jobs: Vec<String> = jobs
+        .list(&ListParams::default())
+        .await?
+        .into_iter()
+        .filter(mine)
+        .filter_map(|job| job.uid())
+        .collect();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let mut pods: Vec<Pod> = pods.list(&ListParams::default()).await?.items;
+    pods.retain(|pod| {
+        pod.owner_references()
+            .iter()
+            .any(|reference| jobs.contains(&reference.uid))
+    });
+    pods.sort_by_key(|pod| pod.creation_timestamp().map(|time| time.0));
+    Ok(pods.last().map(ResourceExt::name_any))
+}
+
+async fn show(
+    pods: &Api<Pod>,
+    name: &str,
+    arguments: &Arguments,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let parameters = LogParams {
+        follow: arguments.follow,
+        tail_lines: arguments.tail,
+        ..LogParams::default()
+    };
+    let stream = pods.log_stream(name, &parameters).await?;
+    copy(stream, printer).await
+}
+
+async fn copy(stream: impl AsyncBufRead, printer: &mut Printer) -> Result<(), Failure> {
+    let mut stream = std::pin::pin!(stream);
+    loop {
+        let chunk = stream.fill_buf().await?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        printer.raw(chunk)?;
+        let length = chunk.len();
+        stream.consume_unpin(length);
+    }
+}

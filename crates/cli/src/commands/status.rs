@@ -1,0 +1,376 @@
+//! `syncline status`: all replications at a glance.
+
+use std::fmt::Display;
+
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+use syncline_api::status::{Progress, Retry};
+use syncline_api::{GoDuration, ReplicationDestination, ReplicationSource};
+
+use crate::args::WideScope;
+use crate::connection::connect;
+use crate::failure::Failure;
+use crate::printer::Printer;
+use crate::settings::Target;
+
+/// The condition whose reason is the state that users know.
+const SYNCHRONIZING: &str = "Synchronizing";
+/// The reason of that condition when something is wrong.
+const ERROR: &str = "Error";
+
+/// Show all replications at a glance.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    scope: WideScope,
+}
+
+/// One replication, of either kind.
+#[derive(Clone, Debug, Default)]
+struct Relationship {
+    kind: &'static str,
+    namespace: String,
+    name: String,
+    mover: &'static str,
+    state: String,
+    trouble: Option<String>,
+    last: Option<Timestamp>,
+    duration: Option<String>,
+    next: Option<Timestamp>,
+    progress: Option<String>,
+    peer: Option<String>,
+}
+
+pub(crate) async fn run(
+    arguments: &Arguments,
+    target: &Target,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let client = connect(target).await?;
+    // Without a namespace all are shown: who asks for the state of things wants to see every trouble.
+    let namespace = arguments
+        .scope
+        .scope
+        .namespace
+        .as_deref()
+        .filter(|_| !arguments.scope.all_namespaces);
+    let mut all = relationships(&client, namespace).await?;
+    if all.is_empty() {
+        printer.note("There are no replications. `syncline apply -f deploy/samples` makes some.");
+        return Ok(());
+    }
+    all.sort_by(|one, other| {
+        (&one.namespace, one.kind, &one.name).cmp(&(&other.namespace, other.kind, &other.name))
+    });
+    printer.columns(&table(&all, now()))?;
+    for relationship in &all {
+        if let Some(trouble) = &relationship.trouble {
+            printer.line("")?;
+            printer.line(&format!(
+                "{} {}/{}: {trouble}",
+                relationship.kind, relationship.namespace, relationship.name
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// The present moment; the shell of this command.
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+async fn relationships(
+    client: &Client,
+    namespace: Option<&str>,
+) -> Result<Vec<Relationship>, Failure> {
+    let sources: Api<ReplicationSource> = namespace.map_or_else(
+        || Api::all(client.clone()),
+        |name| Api::namespaced(client.clone(), name),
+    );
+    let destinations: Api<ReplicationDestination> = namespace.map_or_else(
+        || Api::all(client.clone()),
+        |name| Api::namespaced(client.clone(), name),
+    );
+    let mut all: Vec<Relationship> = sources
+        .list(&ListParams::default())
+        .await?
+        .iter()
+        .map(of_source)
+        .collect();
+    all.extend(
+        destinations
+            .list(&ListParams::default())
+            .await?
+            .iter()
+            .map(of_destination),
+    );
+    Ok(all)
+}
+
+fn of_source(source: &ReplicationSource) -> Relationship {
+    let spec = &source.spec;
+    let status = source.status.clone().unwrap_or_default();
+    let movers = [
+        ("rsync", spec.rsync.is_some()),
+        ("rsyncTLS", spec.rsync_tls.is_some()),
+        ("rclone", spec.rclone.is_some()),
+        ("restic", spec.restic.is_some()),
+        ("syncthing", spec.syncthing.is_some()),
+        ("external", spec.external.is_some()),
+    ];
+    let peer = spec
+        .rsync
+        .as_ref()
+        .and_then(|rsync| rsync.address.clone())
+        .map(|address| format!("to {address}"));
+    let own = status
+        .rsync
+        .as_ref()
+        .and_then(|rsync| address(rsync.address.as_deref(), rsync.port));
+    Relationship {
+        kind: "Source",
+        namespace: source.namespace().unwrap_or_default(),
+        name: source.name_any(),
+        mover: chosen(&movers),
+        last: at(status.last_sync_time.as_ref()),
+        duration: status.last_sync_duration.map(short_duration),
+        next: at(status.next_sync_time.as_ref()),
+        progress: status.progress.as_ref().map(percent),
+        peer: peer.or(own),
+        ..condition(
+            &status.conditions,
+            spec.paused == Some(true),
+            status.retry.as_ref(),
+        )
+    }
+}
+
+fn of_destination(destination: &ReplicationDestination) -> Relationship {
+    let spec = &destination.spec;
+    let status = destination.status.clone().unwrap_or_default();
+    let movers = [
+        ("rsync", spec.rsync.is_some()),
+        ("rsyncTLS", spec.rsync_tls.is_some()),
+        ("rclone", spec.rclone.is_some()),
+        ("restic", spec.restic.is_some()),
+        ("external", spec.external.is_some()),
+    ];
+    Relationship {
+        kind: "Destination",
+        namespace: destination.namespace().unwrap_or_default(),
+        name: destination.name_any(),
+        mover: chosen(&movers),
+        last: at(status.last_sync_time.as_ref()),
+        duration: status.last_sync_duration.map(short_duration),
+        next: at(status.next_sync_time.as_ref()),
+        progress: status.progress.as_ref().map(percent),
+        peer: status
+            .rsync
+            .as_ref()
+            .and_then(|rsync| address(rsync.address.as_deref(), rsync.port)),
+        ..condition(
+            &status.conditions,
+            spec.paused == Some(true),
+            status.retry.as_ref(),
+        )
+    }
+}
+
+fn chosen(movers: &[(&'static str, bool)]) -> &'static str {
+    let mut names = movers.iter().filter(|(_, set)| *set).map(|(name, _)| *name);
+    match (names.next(), names.next()) {
+        (Some(name), None) => name,
+        (Some(_), Some(_)) => "several",
+        (None, _) => "none",
+    }
+}
+
+fn at(time: Option<&Time>) -> Option<Timestamp> {
+    time.map(|time| time.0)
+}
+
+fn address(address: Option<&str>, port: Option<i32>) -> Option<String> {
+    address
+        .map(|address| port.map_or_else(|| address.to_owned(), |port| format!("{address}:{port}")))
+}
+
+/// State and trouble from the conditions; everything else is filled in by the caller.
+fn condition(conditions: &[Condition], paused: bool, retry: Option<&Retry>) -> Relationship {
+    let synchronizing = conditions
+        .iter()
+        .find(|condition| condition.type_ == SYNCHRONIZING);
+    let state =
+        synchronizing.map_or_else(|| "New".to_owned(), |condition| condition.reason.clone());
+    let tries = retry
+        .and_then(|retry| retry.failures)
+        .filter(|failures| *failures > 0);
+    let failed = synchronizing
+        .filter(|condition| condition.reason == ERROR)
+        .map(|condition| condition.message.clone());
+    let trouble = match (failed, tries) {
+        (Some(message), Some(tries)) => Some(format!("{message} ({tries} failed tries)")),
+        (Some(message), None) => Some(message),
+        (None, Some(tries)) => Some(format!("{tries} failed tries since the last success")),
+        (None, None) => None,
+    };
+    Relationship {
+        state: if paused {
+            format!("{state} (paused)")
+        } else {
+            state
+        },
+        trouble,
+        ..Relationship::default()
+    }
+}
+
+fn percent(progress: &Progress) -> String {
+    let phase = progress.phase.as_deref().unwrap_or("Working");
+    match (progress.bytes_done, progress.bytes_total) {
+        (Some(done), Some(total)) if total > 0 => {
+            format!("{phase} {}%", done.clamp(0, total) * 100 / total)
+        }
+        _ => phase.to_owned(),
+    }
+}
+
+fn short_duration(duration: GoDuration) -> String {
+    let text = duration.to_string();
+    // 28.818695981s: one digit after the point is enough to read.
+    match text.split_once('.') {
+        Some((whole, rest)) => {
+            let unit: String = rest.chars().skip_while(char::is_ascii_digit).collect();
+            format!("{whole}.{}{unit}", rest.chars().next().unwrap_or('0'))
+        }
+        None => text,
+    }
+}
+
+fn table(all: &[Relationship], now: Timestamp) -> Vec<Vec<String>> {
+    let heading = [
+        "NAMESPACE",
+        "KIND",
+        "NAME",
+        "MOVER",
+        "STATE",
+        "LAST SYNC",
+        "TOOK",
+        "NEXT SYNC",
+        "PROGRESS",
+        "ADDRESS",
+    ];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    rows.extend(all.iter().map(|one| {
+        vec![
+            one.namespace.clone(),
+            one.kind.to_owned(),
+            one.name.clone(),
+            one.mover.to_owned(),
+            one.state.clone(),
+            one.last.map_or_else(
+                || "never".to_owned(),
+                |last| format!("{} ago", span(now.duration_since(last))),
+            ),
+            or_dash(one.duration.as_ref()),
+            one.next.map_or_else(
+                || "-".to_owned(),
+                |next| in_future(next.duration_since(now)),
+            ),
+            or_dash(one.progress.as_ref()),
+            or_dash(one.peer.as_ref()),
+        ]
+    }));
+    rows
+}
+
+fn or_dash(text: Option<&impl Display>) -> String {
+    text.map_or_else(|| "-".to_owned(), ToString::to_string)
+}
+
+fn in_future(duration: SignedDuration) -> String {
+    if duration.is_positive() {
+        format!("in {}", span(duration))
+    } else {
+        "now".to_owned()
+    }
+}
+
+/// A time span as a person says it, in its largest unit that fits.
+fn span(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::printer::{Widths, aligned};
+
+    fn drawn(all: &[Relationship]) -> String {
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        aligned(&table(all, now), &mut Widths::default()).join("\n")
+    }
+
+    fn source() -> ReplicationSource {
+        serde_json::from_value(json!({
+            "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource",
+            "metadata": {"name": "database", "namespace": "east"},
+            "spec": {"sourcePVC": "database", "trigger": {"schedule": "*/5 * * * *"}, "rsync": {"copyMethod": "Clone", "address": "10.0.0.1"}},
+            "status": {
+                "lastSyncTime": "2026-11-21T11:58:30Z", "lastSyncDuration": "7.774288635s", "nextSyncTime": "2026-11-21T12:05:00Z",
+                "progress": {"phase": "Transferring", "bytesDone": 50, "bytesTotal": 200},
+                "conditions": [{"type": "Synchronizing", "status": "True", "reason": "SyncInProgress", "message": "Synchronization in-progress", "lastTransitionTime": "2026-11-21T11:00:00Z"}],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_running_source_shows_how_far_it_is() {
+        insta::assert_snapshot!(drawn(&[of_source(&source())]), @r"
+        NAMESPACE   KIND     NAME       MOVER   STATE            LAST SYNC   TOOK   NEXT SYNC   PROGRESS           ADDRESS
+        east        Source   database   rsync   SyncInProgress   90s ago     7.7s   in 5m       Transferring 25%   to 10.0.0.1
+        ");
+    }
+
+    #[test]
+    fn trouble_is_told_with_the_number_of_tries() {
+        let mut source = source();
+        source.status = serde_json::from_value(json!({
+            "retry": {"failures": 3},
+            "conditions": [{"type": "Synchronizing", "status": "False", "reason": "Error", "message": "there is no Secret keys", "lastTransitionTime": "2026-11-21T11:00:00Z"}],
+        }))
+        .unwrap();
+        let one = of_source(&source);
+        assert_eq!(
+            one.trouble.as_deref(),
+            Some("there is no Secret keys (3 failed tries)")
+        );
+        assert_eq!(one.state, "Error");
+    }
+
+    #[test]
+    fn a_destination_shows_where_it_listens() {
+        let destination: ReplicationDestination = serde_json::from_value(json!({
+            "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationDestination",
+            "metadata": {"name": "database", "namespace": "west"}, "spec": {"rsync": {}, "paused": true},
+            "status": {"rsync": {"address": "127.96.0.7", "port": 2022}},
+        }))
+        .unwrap();
+        insta::assert_snapshot!(drawn(&[of_destination(&destination)]), @r"
+        NAMESPACE   KIND          NAME       MOVER   STATE          LAST SYNC   TOOK   NEXT SYNC   PROGRESS   ADDRESS
+        west        Destination   database   rsync   New (paused)   never       -      -           -          127.96.0.7:2022
+        ");
+    }
+}

@@ -1,0 +1,144 @@
+//! `syncline up`: the embedded cluster and the operator in one process.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::{conditions, wait::await_condition};
+use kube::{Api, Client, ResourceExt};
+use syncline_embedded::{Cluster, Config};
+use syncline_operator::{Options, SystemClock};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::Global;
+use crate::commands::apply::apply_all;
+use crate::documents;
+use crate::failure::{Failure, Kind};
+use crate::printer::Printer;
+use crate::settings::{Environment, data_folder};
+use crate::stop;
+
+/// Name of the image that holds this program; on the embedded cluster there is nothing to pull.
+const IMAGE: &str = "syncline";
+/// The ssh port that is meant where `spec.rsync` names none: a machine's own sshd holds 22, and ordinary users may
+/// not bind it.
+const RSYNC_PORT: u16 = 2022;
+/// Who applies the custom resource definitions.
+const FIELD_MANAGER: &str = "syncline-up";
+
+/// Run a cluster on this machine, with the operator, until stopped.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Apply this file or folder once the cluster runs; can be repeated
+    #[arg(long = "filename", short = 'f', value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+pub(crate) async fn run(
+    arguments: &Arguments,
+    global: &Global,
+    environment: &Environment,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let data = data_folder(global, environment)?;
+    // Read before anything starts: a mistake in a manifest is told at once.
+    let manifests = if arguments.files.is_empty() {
+        Vec::new()
+    } else {
+        documents::read_all(&arguments.files)?
+    };
+    let stop = CancellationToken::new();
+    let _watch = stop::on_signal(&stop)?;
+    let cluster = start(&data).await?;
+    let client = cluster.client();
+    serve_our_kinds(&client).await?;
+    let operator = tokio::spawn(syncline_operator::run(
+        client.clone(),
+        options(),
+        Arc::new(SystemClock),
+        stop.clone(),
+    ));
+    greet(&cluster, &data, printer);
+    let applied = apply_all(&client, &manifests, None, printer).await;
+    if applied.is_err() {
+        stop.cancel();
+    }
+    let ended = operator.await;
+    printer.note("stopping: pods end, data stays");
+    cluster.shutdown().await;
+    applied?;
+    ended
+        .map_err(|error| {
+            Failure::from(anyhow::Error::new(error).context("the operator broke off"))
+        })?
+        .map_err(|error| Failure::from(anyhow::Error::new(error).context("the operator ended")))
+}
+
+async fn start(data: &Path) -> Result<Cluster, Failure> {
+    let own = std::env::current_exe()
+        .map_err(|error| Failure::from(error).context("cannot find this program's own file"))?;
+    let config = Config {
+        images: BTreeMap::from([(IMAGE.to_owned(), own)]),
+        ..Config::new(data)
+    };
+    Cluster::start(config, Arc::new(syncline_embedded::clock::SystemClock))
+        .await
+        .map_err(|error| {
+            let in_use = matches!(error, syncline_embedded::Error::InUse { .. });
+            let failure = Failure::from(anyhow::Error::new(error));
+            if in_use {
+                failure
+                    .of_kind(Kind::InUse)
+                    .hint("stop that one first, or choose another folder with --data DIR")
+            } else {
+                failure
+            }
+        })
+}
+
+fn options() -> Options {
+    Options {
+        mover_image: IMAGE.to_owned(),
+        rsync_port: RSYNC_PORT,
+        ..Options::default()
+    }
+}
+
+/// Applies the definitions of our two kinds and waits until they are served.
+async fn serve_our_kinds(client: &Client) -> Result<(), Failure> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for definition in syncline_api::crds() {
+        let name = definition.name_any();
+        definitions
+            .patch(
+                &name,
+                &PatchParams::apply(FIELD_MANAGER).force(),
+                &Patch::Apply(&definition),
+            )
+            .await?;
+        let served = await_condition(definitions.clone(), &name, conditions::is_crd_established());
+        served
+            .await
+            .map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    }
+    Ok(())
+}
+
+fn greet(cluster: &Cluster, data: &Path, printer: &mut Printer) {
+    printer.note(&format!("cluster     {}", cluster.url()));
+    printer.note(&format!("data        {}", data.display()));
+    printer.note(&format!("kubeconfig  {}", cluster.kubeconfig().display()));
+    printer.note("operator    runs in this process, rsync listens on port 2022 of each destination's address");
+    printer.note("");
+    printer.note(&format!(
+        "In another terminal: export KUBECONFIG={}",
+        cluster.kubeconfig().display()
+    ));
+    printer.note(
+        "and then kubectl get replicationsources,replicationdestinations -A, or syncline status.",
+    );
+    printer.note("Ctrl-C stops it; the data stays.");
+}

@@ -1,0 +1,323 @@
+//! `syncline volume`: folders of this machine as volumes of the embedded cluster.
+//!
+//! A folder is adopted by a persistent volume with the reclaim policy Retain and a claim bound to it. Neither the
+//! cluster nor this command ever deletes the folder.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::runtime::wait::await_condition;
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::args::{Scope, WideScope};
+use crate::connection::connect;
+use crate::failure::{Failure, Kind};
+use crate::printer::Printer;
+use crate::settings::Target;
+
+/// Marks volumes whose folder belongs to a person (see the embedded cluster's volume controller).
+const ADOPTED: &str = "embedded.syncline.dev/adopted";
+/// Who applies these objects.
+const FIELD_MANAGER: &str = "syncline-cli";
+
+/// Use folders of this machine as volumes of the embedded cluster.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What to do with a volume.
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a volume (a bound claim) of a folder that exists; the folder stays yours
+    Add {
+        /// Name of the claim
+        name: String,
+        /// The folder
+        path: PathBuf,
+        #[command(flatten)]
+        scope: Scope,
+    },
+    /// List volumes and their folders
+    List {
+        #[command(flatten)]
+        scope: WideScope,
+    },
+    /// Forget an adopted folder, and leave it as it is
+    Remove {
+        /// Name of the claim
+        name: String,
+        #[command(flatten)]
+        scope: Scope,
+    },
+}
+
+pub(crate) async fn run(
+    arguments: &Arguments,
+    target: &Target,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let client = connect(target).await?;
+    let namespace_of = |scope: &Scope| {
+        scope
+            .namespace
+            .clone()
+            .unwrap_or_else(|| client.default_namespace().to_owned())
+    };
+    match &arguments.verb {
+        Verb::Add { name, path, scope } => {
+            add(&client, &namespace_of(scope), name, path, printer).await
+        }
+        Verb::List { scope } => {
+            list(
+                &client,
+                (!scope.all_namespaces)
+                    .then(|| namespace_of(&scope.scope))
+                    .as_deref(),
+                printer,
+            )
+            .await
+        }
+        Verb::Remove { name, scope } => remove(&client, &namespace_of(scope), name, printer).await,
+    }
+}
+
+async fn add(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    path: &Path,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let folder = folder(path)?;
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+    if let Some(claim) = claims.get_opt(name).await? {
+        return already(client, &claim, &folder, printer).await;
+    }
+    let volume = volume_name(namespace, name);
+    let size = capacity(&folder)?;
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    volumes
+        .patch(
+            &volume,
+            &parameters,
+            &Patch::Apply(&volume_manifest(&volume, (namespace, name), &folder, &size)),
+        )
+        .await?;
+    claims
+        .patch(
+            name,
+            &parameters,
+            &Patch::Apply(&claim_manifest(&volume, (namespace, name), &size)),
+        )
+        .await?;
+    let bound = |claim: Option<&PersistentVolumeClaim>| {
+        claim.and_then(|claim| claim.status.as_ref()?.phase.as_deref()) == Some("Bound")
+    };
+    await_condition(claims, name, bound)
+        .await
+        .map_err(|error| Failure::from(anyhow::Error::from(error)))?;
+    printer.line(&format!(
+        "persistentvolumeclaim/{name} in namespace {namespace} is {}",
+        folder.display()
+    ))?;
+    Ok(())
+}
+
+/// The folder's true path: a name that is a link today may lead elsewhere tomorrow.
+fn folder(path: &Path) -> Result<PathBuf, Failure> {
+    let folder = path.canonicalize().map_err(|error| {
+        Failure::from(
+            anyhow::Error::from(error).context(format!("there is no folder {}", path.display())),
+        )
+    })?;
+    if folder.is_dir() {
+        Ok(folder)
+    } else {
+        Err(Failure::new(format!("{} is no folder", folder.display())))
+    }
+}
+
+async fn already(
+    client: &Client,
+    claim: &PersistentVolumeClaim,
+    folder: &Path,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let volume = claim
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.volume_name.clone())
+        .unwrap_or_default();
+    let held = Api::<PersistentVolume>::all(client.clone())
+        .get_opt(&volume)
+        .await?
+        .and_then(|volume| path_of(&volume));
+    let (name, namespace) = (claim.name_any(), claim.namespace().unwrap_or_default());
+    if held.as_deref() == folder.to_str() {
+        printer.line(&format!(
+            "persistentvolumeclaim/{name} in namespace {namespace} is {} already",
+            folder.display()
+        ))?;
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "namespace {namespace} has a volume {name} already, on {}",
+        held.as_deref().unwrap_or("no folder yet")
+    ))
+    .hint("choose another name"))
+}
+
+/// Names of volumes are of the whole cluster, those of claims of a namespace.
+fn volume_name(namespace: &str, name: &str) -> String {
+    format!("adopted-{namespace}-{name}")
+}
+
+/// The size of the file system that holds the folder, in bytes: an adopted folder has no limit of its own.
+fn capacity(folder: &Path) -> Result<String, Failure> {
+    let space = rustix::fs::statvfs(folder).map_err(std::io::Error::from)?;
+    Ok((space.f_blocks * space.f_frsize).to_string())
+}
+
+fn volume_manifest(
+    volume: &str,
+    (namespace, name): (&str, &str),
+    folder: &Path,
+    size: &str,
+) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": volume, "annotations": {ADOPTED: "true"}},
+        "spec": {
+            "capacity": {"storage": size},
+            "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "hostPath": {"path": folder, "type": "Directory"},
+            "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": name},
+        },
+    })
+}
+
+fn claim_manifest(volume: &str, (namespace, name): (&str, &str), size: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            // No class: nothing is to be provisioned for it.
+            "storageClassName": "",
+            "volumeName": volume,
+            "resources": {"requests": {"storage": size}},
+        },
+    })
+}
+
+fn path_of(volume: &PersistentVolume) -> Option<String> {
+    volume
+        .spec
+        .as_ref()?
+        .host_path
+        .as_ref()
+        .map(|source| source.path.clone())
+}
+
+fn is_adopted(volume: &PersistentVolume) -> bool {
+    volume
+        .annotations()
+        .get(ADOPTED)
+        .is_some_and(|value| value == "true")
+}
+
+async fn list(
+    client: &Client,
+    namespace: Option<&str>,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let claims: Api<PersistentVolumeClaim> = namespace.map_or_else(
+        || Api::all(client.clone()),
+        |name| Api::namespaced(client.clone(), name),
+    );
+    let claims = claims.list(&ListParams::default()).await?;
+    if claims.items.is_empty() {
+        printer
+            .note("There are no volumes. `syncline volume add NAME PATH` makes one of a folder.");
+        return Ok(());
+    }
+    let volumes = Api::<PersistentVolume>::all(client.clone())
+        .list(&ListParams::default())
+        .await?;
+    let mut rows = vec![
+        ["NAMESPACE", "NAME", "STATE", "KIND", "FOLDER"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for claim in &claims {
+        let bound = claim
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.volume_name.as_deref());
+        let volume = volumes
+            .iter()
+            .find(|volume| Some(volume.name_any().as_str()) == bound);
+        let kind = volume.map_or(
+            "-",
+            |volume| if is_adopted(volume) { "adopted" } else { "own" },
+        );
+        rows.push(vec![
+            claim.namespace().unwrap_or_default(),
+            claim.name_any(),
+            claim
+                .status
+                .as_ref()
+                .and_then(|status| status.phase.clone())
+                .unwrap_or_else(|| "Pending".to_owned()),
+            kind.to_owned(),
+            volume.and_then(path_of).unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    Ok(printer.columns(&rows)?)
+}
+
+async fn remove(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+    let claim = claims.get(name).await?;
+    let volumes: Api<PersistentVolume> = Api::all(client.clone());
+    let volume = claim
+        .spec
+        .and_then(|spec| spec.volume_name)
+        .unwrap_or_default();
+    let volume = volumes
+        .get_opt(&volume)
+        .await?
+        .filter(is_adopted)
+        .ok_or_else(|| {
+            Failure::new(format!(
+                "the volume {name} in namespace {namespace} is no adopted folder"
+            ))
+            .of_kind(Kind::Failed)
+            .hint(format!(
+                "`syncline delete pvc {name} -n {namespace}` deletes it with its data"
+            ))
+        })?;
+    claims.delete(name, &DeleteParams::default()).await?;
+    volumes
+        .delete(&volume.name_any(), &DeleteParams::default())
+        .await?;
+    printer.line(&format!(
+        "volume {name} in namespace {namespace} is forgotten; {} stays as it is",
+        path_of(&volume).unwrap_or_default()
+    ))?;
+    Ok(())
+}
