@@ -1,11 +1,24 @@
-//! What the server knows of each kind: built-in kinds typed by `k8s-openapi`, custom ones by their structural schema.
+//! What the server knows of each kind: built-in kinds typed by the published Go types, custom ones by their schema.
 //!
 //! The server core (`server/`) asks only the functions of this module; it never names a kind itself except
 //! namespaces and custom resource definitions, whose life cycles it carries.
+//!
+//! The order of a write, as a real API server has it: `decode` (or a patch and `check`) → `default` → managed fields →
+//! name, uid, creationTimestamp → `prepare` → `validate_*` → store.
 
-use std::sync::Arc;
+mod built_in;
+mod custom;
+mod defaults;
+mod go_dump;
+mod meta;
+mod registry;
+mod typed;
+pub(crate) mod types;
+mod validate;
 
 use serde_json::Value;
+
+pub(crate) use self::registry::Registry;
 
 /// A fault of one field, as the API server lists them in `details.causes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +29,78 @@ pub(crate) struct FieldError {
     pub field: String,
     /// For instance `Required value: name or generateName is required`.
     pub message: String,
+}
+
+impl FieldError {
+    /// A field that must be there is not.
+    pub(crate) fn required(field: impl Into<String>, detail: &str) -> Self {
+        let message = if detail.is_empty() {
+            "Required value".to_owned()
+        } else {
+            format!("Required value: {detail}")
+        };
+        Self {
+            reason: "FieldValueRequired",
+            field: field.into(),
+            message,
+        }
+    }
+
+    /// A value that the field does not take.
+    pub(crate) fn invalid(field: impl Into<String>, value: &Value, detail: &str) -> Self {
+        Self {
+            reason: "FieldValueInvalid",
+            field: field.into(),
+            message: format!("Invalid value: {value}: {detail}"),
+        }
+    }
+
+    /// A value that may not be given here or now.
+    pub(crate) fn forbidden(field: impl Into<String>, detail: &str) -> Self {
+        Self {
+            reason: "FieldValueForbidden",
+            field: field.into(),
+            message: format!("Forbidden: {detail}"),
+        }
+    }
+
+    /// A value outside of a list of values; `supported` is shown in the order given.
+    pub(crate) fn not_supported(
+        field: impl Into<String>,
+        value: &Value,
+        supported: &[&str],
+    ) -> Self {
+        let supported = supported
+            .iter()
+            .map(|text| format!("{text:?}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let message = format!("Unsupported value: {value}: supported values: {supported}");
+        Self {
+            reason: "FieldValueNotSupported",
+            field: field.into(),
+            message,
+        }
+    }
+
+    /// A value that may occur once in a list and is there again.
+    pub(crate) fn duplicate(field: impl Into<String>, value: &Value) -> Self {
+        Self {
+            reason: "FieldValueDuplicate",
+            field: field.into(),
+            message: format!("Duplicate value: {value}"),
+        }
+    }
+
+    /// A text that is too long; `unit` is `bytes` or `characters`.
+    pub(crate) fn too_long(field: impl Into<String>, limit: usize, unit: &str) -> Self {
+        let message = format!("Too long: may not be more than {limit} {unit}");
+        Self {
+            reason: "FieldValueTooLong",
+            field: field.into(),
+            message,
+        }
+    }
 }
 
 /// `fieldValidation=Strict|Warn|Ignore`.
@@ -34,6 +119,17 @@ pub(crate) struct DecodeError {
     /// For instance `BadRequest`.
     pub reason: &'static str,
     pub message: String,
+}
+
+impl DecodeError {
+    /// 400 with this message.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self {
+            code: 400,
+            reason: "BadRequest",
+            message: message.into(),
+        }
+    }
 }
 
 /// A decoded body: one object as JSON, with the warnings that its reading gave.
@@ -56,6 +152,12 @@ pub(crate) enum Merge {
     ByKey(Vec<(String, Option<Value>)>),
 }
 
+/// The other objects that `prepare` and the validations may look at.
+pub(crate) trait World {
+    /// Every object of `group` and `plural` in all namespaces, in no particular order.
+    fn list(&self, group: &str, plural: &str) -> Vec<Value>;
+}
+
 /// One resource as a version serves it, for instance `batch/v1 jobs`.
 pub(crate) trait Resource: Send + Sync {
     fn group(&self) -> &str;
@@ -70,51 +172,60 @@ pub(crate) trait Resource: Send + Sync {
     fn strategic(&self) -> bool;
     /// Whether spec changes raise `metadata.generation`.
     fn counts_generations(&self) -> bool;
+    /// For instance `po` of pods.
+    fn short_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// For instance `all`.
+    fn categories(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// For instance `ConfigMapList`.
+    fn list_kind(&self) -> String {
+        format!("{}List", self.kind())
+    }
+    /// Field selectors beside `metadata.name` and `metadata.namespace`, as dotted JSON paths of the object (in the form
+    /// in which this resource serves it).
+    fn selectable_fields(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// The columns of a table, `Name` first.
+    fn columns(&self) -> Vec<crate::tables::Column>;
+    /// The schema of this version as OpenAPI v3 components: name of the kind's own schema, and all that it refers to.
+    fn openapi(&self) -> (String, serde_json::Map<String, Value>);
+    /// Where objects are kept: `group`, `plural`. Two resources that share it are two forms of the same objects
+    /// (core/v1 and events.k8s.io/v1 events).
+    fn storage(&self) -> (String, String) {
+        (self.group().to_owned(), self.plural().to_owned())
+    }
+    /// Turns an object of this form into the form that is kept, in place. Identity unless `storage` says otherwise.
+    fn to_stored(&self, _object: &mut Value) {}
+    /// Turns a kept object into this form, in place. Every answer passes here when `storage` is shared.
+    fn from_stored(&self, _object: &mut Value) {}
 
     /// Reads one object of this kind from a body in JSON, YAML 1.1 or Kubernetes' protobuf.
-    fn decode(&self, content_type: &str, body: &[u8], validation: FieldValidation) -> Result<Decoded, DecodeError>;
+    fn decode(
+        &self,
+        content_type: &str,
+        body: &[u8],
+        validation: FieldValidation,
+    ) -> Result<Decoded, DecodeError>;
     /// Checks types and unknown fields of an object made by a patch, as `decode` does for a body.
     fn check(&self, object: Value, validation: FieldValidation) -> Result<Decoded, DecodeError>;
     /// Fills in defaults (and prunes, for custom resources). `old` is the stored object on update.
     fn default(&self, object: &mut Value, old: Option<&Value>);
+    /// What the server itself writes into an object beyond the defaults that count as the writer's: a Job's selector and
+    /// labels, a Service's address, a claim's storage class and finalizer, the first status. Runs after the managed
+    /// fields were computed and after name and uid are set; `old` is the stored object on update.
+    fn prepare(&self, _object: &mut Value, _old: Option<&Value>, _world: &dyn World) {}
     /// Every fault of a new object, metadata (names, labels, annotations, owners) included.
     fn validate_create(&self, object: &Value) -> Vec<FieldError>;
     /// Every fault of a change, immutable fields included. `status` tells which half was written.
     fn validate_update(&self, new: &Value, old: &Value, status: bool) -> Vec<FieldError>;
     /// How the value at this path merges. Path elements are field names; `*` stands for "any item or key".
     fn merge_at(&self, path: &[&str]) -> Merge;
-}
-
-/// All resources served now: the built-in ones and those of custom resource definitions.
-#[derive(Default)]
-pub(crate) struct Registry {
-    resources: Vec<Arc<dyn Resource>>,
-}
-
-impl Registry {
-    /// The built-in kinds.
-    pub(crate) fn built_in() -> Self {
-        Self::default()
+    /// How the value at this path merges in a strategic merge patch; lists that say nothing are replaced.
+    fn patch_merge_at(&self, path: &[&str]) -> Merge {
+        self.merge_at(path)
     }
-
-    /// Finds `group/version plural`; the core group is the empty string.
-    pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<Arc<dyn Resource>> {
-        self.resources
-            .iter()
-            .find(|resource| resource.group() == group && resource.version() == version && resource.plural() == plural)
-            .cloned()
-    }
-
-    /// Everything served.
-    pub(crate) fn all(&self) -> &[Arc<dyn Resource>] {
-        &self.resources
-    }
-
-    /// Serves what this CustomResourceDefinition declares (replacing an earlier form of it).
-    pub(crate) fn install(&mut self, _crd: &Value) -> Result<(), Vec<FieldError>> {
-        Ok(())
-    }
-
-    /// Stops serving the definition of this name (`plural.group`).
-    pub(crate) fn remove(&mut self, _name: &str) {}
 }
