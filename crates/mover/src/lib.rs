@@ -1,1 +1,30 @@
 //! The programs that run inside mover pods, their supervision and their report.
+//!
+//! A mover is told what to do by files (keys), environment variables (addresses) and two words on its command line
+//! (`rsync source`, `rsync destination`). It talks to its peer, prints ordinary lines and progress lines on standard
+//! output, and ends with one typed [`syncline_api::report::Report`] in the pod's termination message.
+//!
+//! Invariant: a mover holds no credentials for the Kubernetes API and never prints a key.
+
+use std::process::ExitCode;
+
+mod console;
+mod fs;
+mod report;
+pub mod rsync;
+mod supervise;
+
+/// Runs the mover `kind` with the words that follow it on the command line, for example `main("rsync", &["source"])`.
+///
+/// Returns the exit code of the pod's process: 0 only after a transfer that both ends call complete.
+pub fn main(kind: &str, args: &[String]) -> ExitCode {
+    match kind {
+        "rsync" => rsync::main(args),
+        other => {
+            console::complain(&format!(
+                "`{other}` is not a mover of this program; it has: rsync"
+            ));
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What a mover says: lines on standard output for people, and the tail of them for the report.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The longest line that is printed or kept, in bytes. A peer decides what some lines say.
+const LINE_CAP: usize = 4096;
+
+/// How much of the newest output is kept for the report, in bytes; a report carries less.
+const TAIL_CAP: usize = 4096;
+
+/// Prints to standard output and remembers the tail. Clones share one memory.
+#[derive(Clone, Default)]
+pub(crate) struct Console {
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    tail: VecDeque<String>,
+    tail_bytes: usize,
+    summary: Vec<String>,
+}
+
+impl Console {
+    /// Prints one line, with whatever a terminal or a log reader could take for a command made visible.
+    pub(crate) fn say(&self, line: &str) {
+        let line = printable(line.as_bytes());
+        self.keep(&line);
+        raw_line(&line);
+    }
+
+    /// Prints a line of bytes that a child program wrote.
+    pub(crate) fn relay(&self, line: &[u8]) {
+        self.say(&printable(line));
+    }
+
+    /// Prints a line for machines, which the report's tail does not need.
+    #[expect(
+        clippy::unused_self,
+        reason = "printing goes through the console, wherever the line ends up"
+    )]
+    pub(crate) fn machine(&self, line: &str) {
+        raw_line(line);
+    }
+
+    /// The lines that users look for after a successful run, as VolSync keeps them.
+    pub(crate) fn summary(&self) -> String {
+        self.lock().summary.join("\n")
+    }
+
+    /// The newest lines.
+    pub(crate) fn tail(&self) -> String {
+        let kept = self.lock();
+        let lines: Vec<&str> = kept.tail.iter().map(String::as_str).collect();
+        lines.join("\n")
+    }
+
+    fn keep(&self, line: &str) {
+        let mut kept = self.lock();
+        if is_summary(line) {
+            kept.summary.push(line.to_owned());
+        }
+        kept.tail_bytes += line.len() + 1;
+        kept.tail.push_back(line.to_owned());
+        while kept.tail_bytes > TAIL_CAP && kept.tail.len() > 1 {
+            if let Some(oldest) = kept.tail.pop_front() {
+                kept.tail_bytes = kept.tail_bytes.saturating_sub(oldest.len() + 1);
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Is this one of the lines that `status.latestMoverStatus.logs` shows after success (VolSync's filter for rsync)?
+fn is_summary(line: &str) -> bool {
+    let sent = line.starts_with("sent ") && line.contains(" bytes  received ");
+    sent || line.starts_with("total size is ") || line.starts_with("Rsync completed in")
+}
+
+/// One line on standard error, for programs that have no console yet.
+pub(crate) fn complain(line: &str) {
+    // Nobody is left to be told when standard error is gone.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+fn raw_line(line: &str) {
+    // A reader that closed the log must not end a transfer.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// `bytes` as one line of harmless text: control characters become `\xNN`, bytes that are not UTF-8 likewise, and what
+/// is longer than the cap is cut.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if character == '\t' || !character.is_control() {
+                text.push(character);
+            } else {
+                escape(&mut text, character);
+            }
+        }
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+        if text.len() > LINE_CAP {
+            break;
+        }
+    }
+    if text.len() > LINE_CAP {
+        text.truncate(syncline_api::report::head(&text, LINE_CAP).len());
+        text.push('…');
+    }
+    text
+}
+
+fn escape(text: &mut String, character: char) {
+    let mut buffer = [0_u8; 4];
+    for byte in character.encode_utf8(&mut buffer).bytes() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\\x{byte:02x}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_and_foreign_bytes_become_visible() {
+        assert_eq!(
+            printable(b"a\x1b[31mb\nc\xff\x00"),
+            "a\\x1b[31mb\\x0ac\\xff\\x00"
+        );
+        assert_eq!(printable("\u{9b}31m".as_bytes()), "\\xc2\\x9b31m");
+        assert_eq!(printable("grün\tok".as_bytes()), "grün\tok");
+    }
+
+    #[test]
+    fn long_lines_are_cut() {
+        let long = printable(&vec![b'x'; 10 * LINE_CAP]);
+        assert_eq!(long.chars().count(), LINE_CAP + 1);
+    }
+
+    #[test]
+    fn the_summary_holds_what_volsync_users_look_for() {
+        let console = Console::default();
+        for line in [
+            ">f+++++++++ etc/passwd",
+            "sent 160 bytes  received 36 bytes  392.00 bytes/sec",
+            "total size is 2  speedup is 0.01",
+            "Rsync completed in 3s",
+        ] {
+            console.keep(line);
+        }
+        let summary = console.summary();
+        assert_eq!(summary.lines().count(), 3);
+        assert!(!summary.contains("passwd"));
+    }
+
+    #[test]
+    fn the_tail_keeps_the_newest_lines_only() {
+        let console = Console::default();
+        for number in 0..10_000 {
+            console.keep(&format!("line {number}"));
+        }
+        let tail = console.tail();
+        assert!(tail.ends_with("line 9999"));
+        assert!(tail.len() <= TAIL_CAP);
+    }
+}

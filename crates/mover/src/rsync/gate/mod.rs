@@ -1,0 +1,31 @@
+//! The gate: the only program that a key holder can start at a destination.
+//!
+//! sshd runs it in place of whatever the client asked for. It reads that from `SSH_ORIGINAL_COMMAND`, compares it with
+//! the grammar in [`command`], asks the destination's supervisor, and starts rsync in the volume's folder.
+//!
+//! Invariant: no byte from the client reaches a shell, and rsync starts only in a folder that was opened beneath the
+//! volume's root.
+
+mod command;
+mod options;
+mod session;
+pub(crate) mod talk;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use command::Refusal;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Runs the gate. `args` holds the folder that the destination's supervisor made.
+pub(crate) fn main(args: &[String]) -> ExitCode {
+    if let [folder] = args {
+        session::run(Path::new(folder))
+    } else {
+        crate::console::complain("the gate is started by sshd, with the folder of its destination");
+        ExitCode::from(2)
+    }
+}

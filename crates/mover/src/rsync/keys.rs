@@ -1,0 +1,188 @@
+//! The keys of one relationship, as files that ssh accepts.
+//!
+//! Kubernetes mounts Secrets readable for groups when a pod has an `fsGroup`, and people paste keys without their last
+//! line break; ssh refuses both. So every key is copied to a private folder that goes with the mover.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ssh_key::{Algorithm, PublicKey};
+
+use crate::fs::write_private;
+use crate::report::{Fault, reason};
+
+/// A folder only its owner can enter, for keys, configuration and sockets. It is removed when dropped.
+pub(crate) struct PrivateFolder {
+    folder: tempfile::TempDir,
+}
+
+impl PrivateFolder {
+    /// Makes one in `scratch`.
+    pub(crate) fn make(scratch: &Path) -> Result<Self, Fault> {
+        // The name is short: the path of a Unix socket in it must stay below 108 bytes.
+        let folder = tempfile::Builder::new().prefix("sl").rand_bytes(6).tempdir_in(scratch).map_err(|error| {
+            Fault::new(
+                reason::POD_INCOMPLETE,
+                format!("no temporary folder can be made in {}: {error}; mount a writable folder there", scratch.display()),
+            )
+        })?;
+        Ok(Self { folder })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+/// Copies the private key `name` of the Secret to the private folder and gives the copy's path.
+pub(crate) fn private_key(
+    keys: &Path,
+    name: &str,
+    folder: &PrivateFolder,
+) -> Result<PathBuf, Fault> {
+    let text = read(keys, name)?;
+    let text: String = text
+        .trim()
+        .lines()
+        .flat_map(|line| [line.trim_end(), "\n"])
+        .collect();
+    if !(text.starts_with("-----BEGIN ") && text.contains("PRIVATE KEY-----")) {
+        return Err(invalid(
+            name,
+            "it is not a private key in OpenSSH's or PEM form",
+        ));
+    }
+    let copy = folder.file(name);
+    write_private(&copy, text.as_bytes()).map_err(|error| unwritable(&copy, &error))?;
+    Ok(copy)
+}
+
+/// Reads the public key `name` of the Secret: its algorithm and its line without options and comment.
+pub(crate) fn public_key(keys: &Path, name: &str) -> Result<(Algorithm, String), Fault> {
+    let text = read(keys, name)?;
+    let line = text.trim();
+    if line.contains(['\n', '\r']) {
+        return Err(invalid(name, "it has more than one line"));
+    }
+    let mut key = PublicKey::from_openssh(line)
+        .map_err(|error| invalid(name, &format!("it is not one public key ({error})")))?;
+    key.set_comment("");
+    let line = key
+        .to_openssh()
+        .map_err(|error| invalid(name, &error.to_string()))?;
+    Ok((key.algorithm(), line.trim().to_owned()))
+}
+
+/// ssh's names of the signature algorithms that a key of this kind can make, best first; SHA-1 is not among them.
+pub(crate) fn signatures(algorithm: &Algorithm) -> String {
+    match algorithm {
+        Algorithm::Rsa { .. } => "rsa-sha2-512,rsa-sha2-256".to_owned(),
+        other => other.as_str().to_owned(),
+    }
+}
+
+fn read(keys: &Path, name: &str) -> Result<String, Fault> {
+    let path = keys.join(name);
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => Ok(text),
+        Ok(_) => Err(invalid(name, "it is empty")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Fault::new(
+            reason::KEY_MISSING,
+            format!(
+                "the Secret named by spec.rsync.sshKeys has no key `{name}`; add it, or leave sshKeys out to have keys made"
+            ),
+        )),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(invalid(name, "it is not text"))
+        }
+        Err(error) => Err(Fault::new(
+            reason::KEY_MISSING,
+            format!("{} cannot be read: {error}", path.display()),
+        )),
+    }
+}
+
+fn invalid(name: &str, why: &str) -> Fault {
+    Fault::new(
+        reason::KEY_INVALID,
+        format!(
+            "`{name}` of the Secret named by spec.rsync.sshKeys is of no use: {why}; make keys with ssh-keygen"
+        ),
+    )
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Fault {
+    Fault::new(
+        reason::POD_INCOMPLETE,
+        format!("{} cannot be written: {error}", path.display()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    const PUBLIC: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti user@example.com";
+
+    #[test]
+    fn a_private_key_is_copied_private_and_complete() {
+        let keys = tempfile::tempdir().unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let text =
+            "-----BEGIN OPENSSH PRIVATE KEY-----\r\nAAAA\r\n-----END OPENSSH PRIVATE KEY-----";
+        std::fs::write(keys.path().join("source"), text).unwrap();
+        let folder = PrivateFolder::make(scratch.path()).unwrap();
+        let copy = private_key(keys.path(), "source", &folder).unwrap();
+        assert_eq!(
+            std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert!(
+            std::fs::read_to_string(&copy)
+                .unwrap()
+                .ends_with("AAAA\n-----END OPENSSH PRIVATE KEY-----\n")
+        );
+    }
+
+    #[test]
+    fn a_public_key_loses_its_comment() {
+        let keys = tempfile::tempdir().unwrap();
+        std::fs::write(keys.path().join("source.pub"), format!("{PUBLIC}\n")).unwrap();
+        let (algorithm, line) = public_key(keys.path(), "source.pub").unwrap();
+        assert_eq!(algorithm, Algorithm::Ed25519);
+        assert_eq!(line, PUBLIC.rsplit_once(' ').unwrap().0);
+    }
+
+    #[test]
+    fn what_is_no_key_is_named_without_being_shown() {
+        let keys = tempfile::tempdir().unwrap();
+        let folder = PrivateFolder::make(keys.path()).unwrap();
+        assert_eq!(
+            private_key(keys.path(), "source", &folder)
+                .unwrap_err()
+                .reason,
+            reason::KEY_MISSING
+        );
+        std::fs::write(keys.path().join("source"), "hunter2").unwrap();
+        let fault = private_key(keys.path(), "source", &folder).unwrap_err();
+        assert_eq!(fault.reason, reason::KEY_INVALID);
+        assert!(!fault.message.contains("hunter2"));
+        for text in [
+            "",
+            "command=\"id\" ssh-ed25519 AAAA",
+            &format!("{PUBLIC}\n{PUBLIC}"),
+        ] {
+            std::fs::write(keys.path().join("source.pub"), text).unwrap();
+            assert_eq!(
+                public_key(keys.path(), "source.pub").unwrap_err().reason,
+                reason::KEY_INVALID,
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! One run of rsync at the source.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use crate::console::Console;
+use crate::fs::{Census, LOST_AND_FOUND};
+use crate::report::reason;
+use crate::rsync::outcome::{LastWords, Less, Next, Setback, of_rsync};
+use crate::rsync::progress::{Totals, glimpse, progress};
+use crate::rsync::ssh::{self, Client};
+use crate::supervise::each_line;
+
+/// At most one progress line in this time.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// rsync gives up when nothing moves for so long, in seconds. ssh notices dead links much earlier; this is for peers
+/// that live and do nothing.
+const IDLE_LIMIT: &str = "--timeout=1800";
+
+/// How much is asked of the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Owners by number and all extended attributes but `SELinux` labels, which belong to the node.
+    Everything,
+    /// The same, but of extended attributes only those of users.
+    UserAttributes,
+    /// What VolSync asks for: no extended attributes, owners by name.
+    AsVolSync,
+}
+
+impl Ask {
+    /// What to ask for after the peer refused this much; `None` when there is nothing less.
+    pub(crate) fn less(self, less: Less) -> Option<Self> {
+        match (self, less) {
+            (Self::Everything, Less::UserAttributesOnly) => Some(Self::UserAttributes),
+            (Self::Everything | Self::UserAttributes, _) => Some(Self::AsVolSync),
+            (Self::AsVolSync, _) => None,
+        }
+    }
+
+    /// In words, for the log.
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::Everything => "all attributes",
+            Self::UserAttributes => "users' extended attributes only (no security.*, trusted.*)",
+            Self::AsVolSync => "VolSync's options (no extended attributes, owners by name)",
+        }
+    }
+}
+
+/// What one transfer needs to know.
+pub(crate) struct Transfer<'a> {
+    pub(crate) rsync: &'a PathBuf,
+    pub(crate) data: &'a Path,
+    /// A folder in the destination's volume; empty means its root.
+    pub(crate) path: &'a str,
+    pub(crate) ask: Ask,
+    pub(crate) compress: bool,
+    /// What the source holds, once it has been counted.
+    pub(crate) census: &'a OnceLock<Census>,
+}
+
+impl Transfer<'_> {
+    /// rsync's arguments.
+    pub(crate) fn arguments(&self, shell: &str) -> Vec<String> {
+        let mut arguments: Vec<String> = match self.ask {
+            Ask::AsVolSync => vec!["-aAHSx".into()],
+            Ask::UserAttributes => vec![
+                "-aAHSxX".into(),
+                "--numeric-ids".into(),
+                "--filter=-xs security.*".into(),
+                "--filter=-xs trusted.*".into(),
+            ],
+            Ask::Everything => vec![
+                "-aAHSxX".into(),
+                "--numeric-ids".into(),
+                "--filter=-xs security.selinux".into(),
+            ],
+        };
+        if self.compress {
+            arguments.push("-z".into());
+        }
+        arguments.extend([
+            "--delete".into(),
+            "--itemize-changes".into(),
+            "--no-human-readable".into(),
+            "--info=stats2,misc2,progress2".into(),
+            "--outbuf=L".into(),
+            IDLE_LIMIT.into(),
+            // mkfs makes this folder for itself; it is neither sent nor deleted at the other end.
+            format!("--exclude=/{LOST_AND_FOUND}"),
+            format!("--rsh={shell}"),
+        ]);
+        let path = self.path.trim_matches('/');
+        if path.is_empty() {
+            arguments.push(format!("{}/", self.data.display()));
+            arguments.push(format!("{}:.", ssh::HOST));
+        } else {
+            arguments.push("--mkpath".into());
+            arguments.push(format!("{}/", self.data.display()));
+            arguments.push(format!("{}:./{path}/", ssh::HOST));
+        }
+        arguments
+    }
+
+    /// Runs rsync to its end.
+    pub(crate) async fn run(&self, client: &Client, console: &Console) -> Result<Totals, Setback> {
+        let mut child = Command::new(self.rsync)
+            .args(self.arguments(&client.remote_shell()))
+            .env("LC_ALL", "C")
+            // A setting of the environment must not change how arguments reach the gate.
+            .env_remove("RSYNC_PROTECT_ARGS")
+            .env_remove("RSYNC_OLD_ARGS")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| cannot_run(self.rsync, &error))?;
+        let mut totals = Totals::default();
+        let mut words = LastWords::default();
+        let (output, errors) = (child.stdout.take(), child.stderr.take());
+        let listen_output = async {
+            if let Some(stream) = output {
+                let mut shown = None;
+                each_line(stream, |line| {
+                    self.hear(line, &mut totals, &mut shown, console);
+                })
+                .await;
+            }
+        };
+        let listen_errors = async {
+            if let Some(stream) = errors {
+                each_line(stream, |line| {
+                    console.relay(line);
+                    words.hear(line);
+                })
+                .await;
+            }
+        };
+        tokio::join!(listen_output, listen_errors);
+        let status = child
+            .wait()
+            .await
+            .map_err(|error| cannot_run(self.rsync, &error))?;
+        of_rsync(status.code(), &words, client.peer()).map_or(Ok(totals), Err)
+    }
+
+    fn hear(
+        &self,
+        line: &[u8],
+        totals: &mut Totals,
+        shown: &mut Option<Instant>,
+        console: &Console,
+    ) {
+        let text = String::from_utf8_lossy(line);
+        if let Some(glimpse) = glimpse(&text) {
+            let now = Instant::now();
+            let due = shown.is_none_or(|shown| now.duration_since(shown) >= PROGRESS_INTERVAL);
+            if due {
+                *shown = Some(now);
+                console.machine(&progress(glimpse, self.census.get().copied()).to_line());
+            }
+            return;
+        }
+        totals.read(&text);
+        console.relay(line);
+    }
+}
+
+fn cannot_run(rsync: &Path, error: &std::io::Error) -> Setback {
+    Setback::new(
+        reason::POD_INCOMPLETE,
+        format!("{} cannot be run: {error}", rsync.display()),
+        Next::GiveUp,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(ask: Ask, path: &str) -> Vec<String> {
+        let census = OnceLock::new();
+        let rsync = PathBuf::from("/usr/bin/rsync");
+        Transfer {
+            rsync: &rsync,
+            data: Path::new("/data"),
+            path,
+            ask,
+            compress: false,
+            census: &census,
+        }
+        .arguments("ssh")
+    }
+
+    #[test]
+    fn the_root_is_the_root_and_a_path_is_made() {
+        assert_eq!(
+            arguments(Ask::Everything, "/").last().unwrap(),
+            "destination:."
+        );
+        let arguments = arguments(Ask::Everything, "/sub dir/x/");
+        assert_eq!(arguments.last().unwrap(), "destination:./sub dir/x/");
+        assert!(arguments.contains(&"--mkpath".to_owned()));
+    }
+
+    #[test]
+    fn a_refusal_leads_to_what_volsync_asks_for_at_the_latest() {
+        assert_eq!(
+            Ask::Everything.less(Less::UserAttributesOnly),
+            Some(Ask::UserAttributes)
+        );
+        assert_eq!(
+            Ask::UserAttributes.less(Less::UserAttributesOnly),
+            Some(Ask::AsVolSync)
+        );
+        assert_eq!(Ask::Everything.less(Less::AsVolSync), Some(Ask::AsVolSync));
+        assert_eq!(Ask::AsVolSync.less(Less::AsVolSync), None);
+        assert!(
+            !arguments(Ask::AsVolSync, "")
+                .iter()
+                .any(|argument| argument.contains('X') || argument == "--numeric-ids")
+        );
+    }
+}
