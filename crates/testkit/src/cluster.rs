@@ -3,6 +3,7 @@
 //! A small shell stands between the test and `syncline up`: it stops the cluster when its standard input ends, so
 //! that nothing outlives a test run, however that ends.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -191,6 +192,17 @@ impl Cluster {
         )
     }
 
+    /// Kills (SIGKILL) every process of the cluster's pods whose command line `chosen` picks, and tells how many.
+    pub fn kill_processes(&self, chosen: impl Fn(&str) -> bool) -> Result<usize> {
+        let mut killed = 0;
+        for process in descendants(self.pid()?)? {
+            if chosen(&command_line_of(process)) && kill_process(process, Signal::KILL).is_ok() {
+                killed += 1;
+            }
+        }
+        Ok(killed)
+    }
+
     /// Whether `syncline up` runs.
     pub fn runs(&self) -> Result<bool> {
         Ok(is_alive(self.pid()?))
@@ -348,6 +360,44 @@ fn is_alive(pid: Pid) -> bool {
         .unwrap_or_default()
         .trim_start()
         .starts_with('Z')
+}
+
+/// All processes that stem from this one, found by walking each process's line of parents.
+fn descendants(ancestor: Pid) -> Result<Vec<Pid>> {
+    let mut parents = HashMap::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name in parentheses may hold anything; state and parent follow it.
+        let parent = stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+        parents.insert(pid, parent.unwrap_or(0));
+    }
+    let ancestor: i32 = ancestor.as_raw_nonzero().get();
+    let stems = |pid: i32| {
+        let mut line =
+            std::iter::successors(parents.get(&pid), |parent| parents.get(*parent)).take(64);
+        line.any(|parent| *parent == ancestor)
+    };
+    Ok(parents
+        .keys()
+        .copied()
+        .filter(|pid| stems(*pid))
+        .filter_map(Pid::from_raw)
+        .collect())
+}
+
+fn command_line_of(pid: Pid) -> String {
+    let raw = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    String::from_utf8_lossy(&raw).replace('\0', " ")
 }
 
 fn is_root() -> bool {

@@ -231,6 +231,14 @@ impl Site {
         }
     }
 
+    /// The same site through a new client, for instance after a restart of the cluster.
+    pub async fn again(&self) -> Result<Self> {
+        Ok(Self {
+            client: self.cluster.client().await?,
+            ..self.clone()
+        })
+    }
+
     /// The object, if there is one.
     pub async fn find(&self, kind: &str, name: &str) -> Result<Option<Value>> {
         Ok(self

@@ -1,0 +1,238 @@
+//! The same work done with `syncline`'s own commands, as somebody without kubectl does it.
+
+use std::process::Output;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use syncline_testkit::scenario::Stage;
+use syncline_testkit::{Cluster, Tree, Who, corpus, scenario};
+
+use crate::parts::{
+    fill_plain, give, image_after, must_be_alike, receiver, synced, text, tree_of_image,
+};
+
+/// Runs a command; its output as text, and its exit code.
+fn run(cluster: &Cluster, arguments: &[&str]) -> Result<(String, String, i32)> {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = cluster.syncline(arguments.iter().copied()).output()?;
+    Ok((
+        String::from_utf8(stdout)?,
+        String::from_utf8(stderr)?,
+        status.code().context("killed")?,
+    ))
+}
+
+/// Runs a command that must succeed, and returns its data.
+fn ok(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
+    let (data, notes, code) = run(cluster, arguments)?;
+    assert_eq!(code, 0, "syncline {arguments:?}: {notes}");
+    Ok(data)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_adopted_replicated_and_left_alone() -> Result<()> {
+    scenario(Cluster::shared(Who::Caller).await?, "adopted", adopted).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordinary_user_adopts_a_folder_too() -> Result<()> {
+    scenario(Cluster::shared(Who::Ordinary).await?, "adopted", adopted).await
+}
+
+async fn adopted(stage: Stage) -> Result<()> {
+    let cluster = &stage.cluster;
+    let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+    let mine = tempfile::Builder::new()
+        .prefix("mine-")
+        .tempdir_in(cluster.scratch())?;
+    let folder = mine.path();
+    corpus::plain(folder, 30, 1)?;
+    give(cluster, folder)?;
+    let tree = Tree::scan(folder)?;
+    let path = folder.to_str().context("a folder of a temporary name")?;
+    let said = ok(
+        cluster,
+        &["volume", "add", "photos", path, "-n", &east.namespace],
+    )?;
+    assert_eq!(
+        said,
+        format!(
+            "persistentvolumeclaim/photos in namespace {} is {path}\n",
+            east.namespace
+        )
+    );
+    let again = ok(
+        cluster,
+        &["volume", "add", "photos", path, "-n", &east.namespace],
+    )?;
+    assert!(again.ends_with("already\n"), "{again}");
+    let list = ok(cluster, &["volume", "list", "-n", &east.namespace])?;
+    let row: Vec<&str> = list
+        .lines()
+        .nth(1)
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    assert_eq!(row, [&east.namespace, "photos", "Bound", "adopted", path]);
+
+    let peer = receiver(&east, &west, "copy", json!({})).await?;
+    let manifest = crate::parts::manually(
+        crate::parts::source("copy", "photos", &peer, json!({})),
+        "once",
+    );
+    let file = cluster.scratch().join(format!("{}.json", east.namespace));
+    std::fs::write(&file, manifest.to_string())?;
+    let file = file.to_str().context("a path")?;
+    let applied = ok(cluster, &["apply", "-f", file, "-n", &east.namespace])?;
+    assert_eq!(applied, "replicationsource.volsync.backube/copy created\n");
+    synced(&east, "copy", "once").await?;
+    let image = image_after(&west, "copy", None).await?;
+    must_be_alike(&tree, &tree_of_image(&west, &image).await?)?;
+
+    ok(cluster, &["delete", "-f", file, "-n", &east.namespace])?;
+    let gone = ok(
+        cluster,
+        &["volume", "remove", "photos", "-n", &east.namespace],
+    )?;
+    assert!(gone.contains("stays as it is"), "{gone}");
+    east.wait_gone("PersistentVolumeClaim", "photos").await?;
+    must_be_alike(&tree, &Tree::scan(folder)?).context("the adopted folder was touched")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_show_a_replication_from_all_sides() -> Result<()> {
+    scenario(
+        Cluster::shared(Who::Caller).await?,
+        "shown",
+        |stage| async move {
+            let cluster = &stage.cluster;
+            let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+            fill_plain(cluster, &east.volume("data").await?, 20, 1)?;
+            let peer = receiver(&east, &west, "copy", json!({})).await?;
+            east.apply(crate::parts::manually(
+                crate::parts::source("copy", "data", &peer, json!({})),
+                "once",
+            ))
+            .await?;
+            synced(&east, "copy", "once").await?;
+            let namespace = east.namespace.as_str();
+
+            let table = ok(cluster, &["get", "replicationsource", "-n", namespace])?;
+            let heading: Vec<&str> = table
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .split("  ")
+                .map(str::trim)
+                .filter(|cell| !cell.is_empty())
+                .collect();
+            assert_eq!(
+                heading,
+                ["NAME", "SOURCE", "LAST SYNC", "DURATION", "NEXT SYNC"],
+                "{table}"
+            );
+            assert!(
+                table
+                    .lines()
+                    .nth(1)
+                    .is_some_and(|row| row.starts_with("copy   data")),
+                "{table}"
+            );
+            let object: Value = serde_json::from_str(&ok(
+                cluster,
+                &[
+                    "get",
+                    "replicationsource/copy",
+                    "-n",
+                    namespace,
+                    "-o",
+                    "json",
+                ],
+            )?)?;
+            assert_eq!(text(&object, "/status/lastManualSync"), Some("once"));
+            let name = ok(cluster, &["get", "source", "-n", namespace, "-o", "name"])?;
+            assert_eq!(name, "replicationsource.volsync.backube/copy\n");
+            let yaml = ok(
+                cluster,
+                &["get", "source", "copy", "-n", namespace, "-o", "yaml"],
+            )?;
+            assert!(
+                yaml.contains("kind: ReplicationSource") && !yaml.contains("managedFields"),
+                "{yaml}"
+            );
+            let status = ok(cluster, &["status", "-n", namespace])?;
+            assert!(
+                status
+                    .lines()
+                    .nth(1)
+                    .is_some_and(|row| row.contains("rsync") && row.contains(&peer.address)),
+                "{status}"
+            );
+            let logs = ok(
+                cluster,
+                &["logs", "ReplicationSource/copy", "-n", namespace],
+            )?;
+            assert!(logs.contains("Rsync completed in"), "{logs}");
+            Ok(())
+        },
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_have_words_and_exit_codes() -> Result<()> {
+    let cluster = Cluster::shared(Who::Caller).await?;
+    let (_, notes, code) = run(&cluster, &["get", "pod", "nobody"])?;
+    assert_eq!(
+        (code, notes.as_str()),
+        (3, "error: pods \"nobody\" not found\n")
+    );
+    let (_, notes, code) = run(&cluster, &["get", "unicorns"])?;
+    assert!(code == 3 && notes.contains("hint: "), "{code} {notes}");
+    let nowhere = cluster.scratch().join("nowhere");
+    let nowhere = nowhere.to_str().context("a path")?;
+    let (_, notes, code) = run(&cluster, &["--data", nowhere, "status"])?;
+    assert!(code == 4 && notes.contains("syncline up"), "{code} {notes}");
+    let (_, _, code) = run(&cluster, &["fly"])?;
+    assert_eq!(code, 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_cluster_on_the_same_folder_is_refused_with_the_first_ones_process() -> Result<()>
+{
+    let cluster = Cluster::shared(Who::Caller).await?;
+    let data = cluster.data();
+    let (_, notes, code) = run(
+        &cluster,
+        &["up", "--data", data.to_str().context("a path")?],
+    )?;
+    assert_eq!(code, 5, "{notes}");
+    assert!(
+        notes.contains(&cluster.pid()?.as_raw_nonzero().to_string()),
+        "{notes}"
+    );
+    assert!(notes.contains("hint: "), "{notes}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_that_nobody_reads_is_no_failure() -> Result<()> {
+    let cluster = Cluster::shared(Who::Caller).await?;
+    let mut child = cluster
+        .syncline(["completions", "bash"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()?;
+    drop(child.stdout.take());
+    let output = child.wait_with_output()?;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}

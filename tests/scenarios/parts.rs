@@ -1,0 +1,192 @@
+//! What scenarios are made of: manifests of a relationship, and looks at how far it is.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use syncline_testkit::tree::Ignore;
+use syncline_testkit::{Cluster, Site, Tree, corpus};
+
+/// How long a whole sync may take on a busy machine.
+pub(crate) const SYNC_CAP: Duration = Duration::from_secs(120);
+
+/// Where a destination listens and which Secret holds the other side's keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: String,
+    pub(crate) port: i64,
+    pub(crate) keys: String,
+}
+
+/// A `ReplicationDestination` for rsync; `rsync` is laid over the usual options.
+pub(crate) fn destination(name: &str, rsync: Value) -> Value {
+    let usual =
+        json!({"copyMethod": "Snapshot", "capacity": "1Gi", "accessModes": ["ReadWriteOnce"]});
+    json!({
+        "apiVersion": "volsync.backube/v1alpha1",
+        "kind": "ReplicationDestination",
+        "metadata": {"name": name},
+        "spec": {"rsync": over(usual, rsync)},
+    })
+}
+
+/// A `ReplicationSource` for rsync to `peer`; `rsync` is laid over the usual options.
+pub(crate) fn source(name: &str, claim: &str, peer: &Peer, rsync: Value) -> Value {
+    let usual = json!({"copyMethod": "Snapshot", "address": peer.address, "port": peer.port, "sshKeys": peer.keys});
+    json!({
+        "apiVersion": "volsync.backube/v1alpha1",
+        "kind": "ReplicationSource",
+        "metadata": {"name": name},
+        "spec": {"sourcePVC": claim, "rsync": over(usual, rsync)},
+    })
+}
+
+/// The object with this manual trigger.
+pub(crate) fn manually(object: Value, tag: &str) -> Value {
+    over(object, json!({"spec": {"trigger": {"manual": tag}}}))
+}
+
+/// `base` with `top` laid over it; null takes a field away.
+pub(crate) fn over(base: Value, top: Value) -> Value {
+    match (base, top) {
+        (Value::Object(mut base), Value::Object(top)) => {
+            for (key, value) in top {
+                let below = base.remove(&key).unwrap_or(Value::Null);
+                if !value.is_null() {
+                    base.insert(key, over(below, value));
+                }
+            }
+            Value::Object(base)
+        }
+        (_, top) => top,
+    }
+}
+
+/// A text in an object.
+pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
+    object.pointer(pointer).and_then(Value::as_str)
+}
+
+/// Waits until a destination tells where it listens.
+pub(crate) async fn listening(west: &Site, name: &str) -> Result<Peer> {
+    west.wait(
+        "ReplicationDestination",
+        name,
+        "an address and keys",
+        |object| {
+            Some(Peer {
+                address: text(object, "/status/rsync/address")?.to_owned(),
+                port: object.pointer("/status/rsync/port")?.as_i64()?,
+                keys: text(object, "/status/rsync/sshKeys")?.to_owned(),
+            })
+        },
+    )
+    .await
+}
+
+/// Makes a destination in `west` and hands its keys to `east`.
+pub(crate) async fn receiver(east: &Site, west: &Site, name: &str, rsync: Value) -> Result<Peer> {
+    west.apply(destination(name, rsync)).await?;
+    let peer = listening(west, name).await?;
+    west.hand_over_secret(&peer.keys, east).await?;
+    Ok(peer)
+}
+
+/// Waits until a source has done what this manual trigger asks for, and returns the source.
+pub(crate) async fn synced(east: &Site, name: &str, tag: &str) -> Result<Value> {
+    let what = format!("done the manual sync {tag}");
+    east.within(SYNC_CAP)
+        .wait("ReplicationSource", name, &what, |object| {
+            (text(object, "/status/lastManualSync") == Some(tag)).then(|| object.clone())
+        })
+        .await
+}
+
+/// Waits until a destination has an image other than `previous`, and returns its name.
+pub(crate) async fn image_after(west: &Site, name: &str, previous: Option<&str>) -> Result<String> {
+    let what = format!("an image other than {previous:?}");
+    west.within(SYNC_CAP)
+        .wait("ReplicationDestination", name, &what, |object| {
+            text(object, "/status/latestImage/name")
+                .filter(|image| Some(*image) != previous)
+                .map(str::to_owned)
+        })
+        .await
+}
+
+/// Reads a snapshot as an application would: through a new volume made of it.
+pub(crate) async fn tree_of_image(west: &Site, image: &str) -> Result<Tree> {
+    let claim = format!("look-at-{image}");
+    let folder = west.volume_from_snapshot(&claim, image).await?;
+    let tree = Tree::scan(&folder)?;
+    west.delete("PersistentVolumeClaim", &claim).await?;
+    Ok(tree)
+}
+
+/// Fills a volume with everything that is hard to copy.
+pub(crate) fn fill_hostile(cluster: &Cluster, folder: &Path) -> Result<()> {
+    corpus::hostile(folder)?;
+    give(cluster, folder)
+}
+
+/// Fills a volume with plain files.
+pub(crate) fn fill_plain(cluster: &Cluster, folder: &Path, count: usize, seed: u64) -> Result<()> {
+    corpus::plain(folder, count, seed)?;
+    give(cluster, folder)
+}
+
+/// Makes what a test wrote belong to whom the cluster's pods are, unless that is root: then everything stays as it is.
+pub(crate) fn give(cluster: &Cluster, folder: &Path) -> Result<()> {
+    let (uid, gid) = cluster.owner();
+    if uid == rustix_euid() {
+        Ok(())
+    } else {
+        corpus::give_to(folder, uid, gid)
+    }
+}
+
+fn rustix_euid() -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self")
+        .map(|own| own.uid())
+        .unwrap_or_default()
+}
+
+/// The volume on the other side must equal this tree in every respect.
+pub(crate) fn must_be_alike(source: &Tree, copy: &Tree) -> Result<()> {
+    source.must_equal(copy, Ignore::default())
+}
+
+/// Bytes that a source's mover says it has sent.
+pub(crate) fn bytes_sent(source: &Value) -> Result<u64> {
+    let logs =
+        text(source, "/status/latestMoverStatus/logs").context("no mover log in the status")?;
+    let line = logs
+        .lines()
+        .find(|line| line.starts_with("sent "))
+        .with_context(|| format!("no line that tells bytes in {logs:?}"))?;
+    let number = line
+        .split_whitespace()
+        .nth(1)
+        .unwrap_or_default()
+        .replace(',', "");
+    number
+        .parse()
+        .with_context(|| format!("no number in {line:?}"))
+}
+
+/// The condition of this type.
+pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    let conditions = object.pointer("/status/conditions")?.as_array()?;
+    conditions
+        .iter()
+        .find(|condition| text(condition, "/type") == Some(kind))
+}
+
+/// Whether the condition has this status and reason.
+pub(crate) fn is(object: &Value, kind: &str, status: &str, reason: &str) -> bool {
+    condition(object, kind).is_some_and(|condition| {
+        text(condition, "/status") == Some(status) && text(condition, "/reason") == Some(reason)
+    })
+}
