@@ -164,20 +164,34 @@ impl Search<'_> {
             .ok()?
             .checked_add(day.days())
             .ok()?;
-        Moment::at(next.to_datetime(moment.local.time()), self.zone)
+        self.later(
+            moment,
+            Moment::at(next.to_datetime(moment.local.time()), self.zone)?,
+        )
     }
 
     fn next_day(&mut self, mut moment: Moment) -> Option<Moment> {
         if !self.first_move() {
             moment = Moment::at(moment.local.date().at(0, 0, 0, 0), self.zone)?;
         }
-        let next = moment.local.date().checked_add(1.day()).ok()?;
-        moment = Moment::at(next.to_datetime(moment.local.time()), self.zone)?;
+        let date = moment.local.date().checked_add(1.day()).ok()?;
+        let next = Moment::at(date.to_datetime(moment.local.time()), self.zone)?;
         // Where a zone skips midnight, the day begins at another hour; robfig moves to the nearest midnight by hours.
-        match i64::from(moment.local.hour()) {
-            0 => Some(moment),
-            hour @ 13.. => moment.plus((24 - hour) * 3600, self.zone),
-            hour => moment.plus(-hour * 3600, self.zone),
+        let next = match i64::from(next.local.hour()) {
+            0 => next,
+            hour @ 13.. => next.plus((24 - hour) * 3600, self.zone)?,
+            hour => next.plus(-hour * 3600, self.zone)?,
+        };
+        self.later(moment, next)
+    }
+
+    /// `next` if it is later than `moment`. It is not where a zone skips a whole day, as Samoa did in 2011: robfig
+    /// searches for ever there, and here the search goes on a day later.
+    fn later(&self, moment: Moment, next: Moment) -> Option<Moment> {
+        if next.local.date() > moment.local.date() {
+            Some(next)
+        } else {
+            moment.plus(24 * 3600, self.zone)
         }
     }
 

@@ -83,7 +83,9 @@ impl Trigger {
                 Ok(Assessment {
                     due: next <= now,
                     next_sync_time: Some(next),
-                    missed_deadline: schedule.next(next, tz).is_ok_and(|after_next| after_next < now),
+                    missed_deadline: schedule
+                        .next(next, tz)
+                        .is_ok_and(|after_next| after_next < now),
                 })
             }
         }
