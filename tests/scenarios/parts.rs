@@ -162,18 +162,8 @@ pub(crate) fn must_be_alike(source: &Tree, copy: &Tree) -> Result<()> {
 pub(crate) fn bytes_sent(source: &Value) -> Result<u64> {
     let logs =
         text(source, "/status/latestMoverStatus/logs").context("no mover log in the status")?;
-    let line = logs
-        .lines()
-        .find(|line| line.starts_with("sent "))
-        .with_context(|| format!("no line that tells bytes in {logs:?}"))?;
-    let number = line
-        .split_whitespace()
-        .nth(1)
-        .unwrap_or_default()
-        .replace(',', "");
-    number
-        .parse()
-        .with_context(|| format!("no number in {line:?}"))
+    syncline_testkit::log::bytes_sent(logs)
+        .with_context(|| format!("no line that tells bytes in {logs:?}"))
 }
 
 /// The condition of this type.

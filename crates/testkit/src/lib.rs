@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod corpus;
 pub mod fixture;
+pub mod log;
 pub mod scenario;
 pub mod tree;
 pub mod wait;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
+use syncline_testkit::log::bytes_sent;
 use syncline_testkit::tree::Ignore;
 use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Cluster, Site, Tree};
@@ -243,7 +244,7 @@ impl Demo {
             .and_then(Value::as_str)
             .context("the source has no mover log")?;
         show::say(logs);
-        sent_bytes(logs).with_context(|| format!("no `sent … bytes` in\n{logs}"))
+        bytes_sent(logs).with_context(|| format!("no `sent … bytes` in\n{logs}"))
     }
 
     fn only_the_change_went(&self, changed: usize, first: &Row, second: &Row) -> Result<()> {
@@ -357,42 +358,4 @@ fn progress_line(source: &Value) -> Option<String> {
         show::human(done),
         show::human(total)
     ))
-}
-
-/// Reads `sent 1.23M bytes  received …`, as rsync prints it with and without `-h`.
-fn sent_bytes(logs: &str) -> Option<u64> {
-    let line = logs
-        .lines()
-        .rev()
-        .find(|line| line.starts_with("sent ") && line.contains(" bytes"))?;
-    let number = line.split_whitespace().nth(1)?.replace(',', "");
-    let (digits, unit) = match number.strip_suffix(['K', 'M', 'G']) {
-        Some(digits) => (digits, number.chars().last()),
-        None => (number.as_str(), None),
-    };
-    let scale = match unit {
-        Some('K') => 1e3,
-        Some('M') => 1e6,
-        Some('G') => 1e9,
-        _ => 1.0,
-    };
-    let value: f64 = digits.parse().ok()?;
-    format!("{:.0}", value * scale).parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_sent_are_read_with_and_without_units() {
-        let line = |number: &str| {
-            format!(
-                "noise\nsent {number} bytes  received 35 bytes  12.00 bytes/sec\ntotal size is 9"
-            )
-        };
-        assert_eq!(sent_bytes(&line("1,234")), Some(1234));
-        assert_eq!(sent_bytes(&line("1.23M")), Some(1_230_000));
-        assert_eq!(sent_bytes("nothing"), None);
-    }
 }
