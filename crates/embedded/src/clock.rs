@@ -10,3 +10,18 @@ pub trait Clock: Send + Sync + 'static {
     /// Completes once `now()` has reached `at`.
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
 }
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
+        let left = at.duration_since(Timestamp::now());
+        Box::pin(tokio::time::sleep(left.try_into().unwrap_or_default()))
+    }
+}

@@ -3,6 +3,7 @@
 //! Invariant: it is a cluster, nothing more. It knows no custom resource of ours and no mover.
 
 pub mod clock;
+mod cluster;
 mod controllers;
 mod discovery;
 mod kinds;
@@ -13,4 +14,5 @@ mod store;
 mod tables;
 mod wire;
 
-pub use node::launcher::main as launcher_main;
+pub use cluster::{Cluster, Config, StartError};
+pub use node::{Launcher, launcher::main as launcher_main};

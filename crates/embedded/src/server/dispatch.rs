@@ -1,0 +1,188 @@
+//! From a request to its handler.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header, request};
+use http_body_util::{BodyExt as _, Limited};
+use serde_json::json;
+
+use super::{
+    ResponseBody, Server,
+    answer::{self, Reply, Representation},
+    query::Query,
+    reviews,
+    route::{self, Target},
+    status::Failure,
+};
+
+/// The largest body taken, as on a real server.
+const LARGEST_BODY: usize = 3 * 1024 * 1024;
+
+/// Marks requests of somebody without a credential.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Anonymous;
+
+/// A request with its body read and its query decoded.
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: Query,
+    pub(crate) content_type: String,
+    pub(crate) body: Bytes,
+    /// `fieldManager`, or who asks by the User-Agent.
+    pub(crate) manager: String,
+    pub(crate) representation: Representation,
+}
+
+/// Answers one request, whatever it is.
+pub(crate) async fn answer<B>(server: &Arc<Server>, request: Request<B>) -> Response<ResponseBody>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (head, body) = request.into_parts();
+    let accept = text_header(&head, &header::ACCEPT);
+    let representation = match Representation::negotiate(accept.as_deref()) {
+        Ok(representation) => representation,
+        Err(failure) => return answer::failure(&failure, &Representation::default()),
+    };
+    let body = match Limited::new(body, LARGEST_BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => return answer::failure(&Failure::too_large(LARGEST_BODY), &representation),
+    };
+    let call = read_call(&head, body, representation);
+    if let Some(page) = open_page(&call) {
+        return page;
+    }
+    if head.extensions.get::<Anonymous>().is_some() {
+        return answer::failure(&reviews::refuse_anonymous(&call), &call.representation);
+    }
+    match resource(server, &call).await {
+        Ok(reply) => answer::render(server, &call, reply),
+        Err(failure) => answer::failure(&failure, &call.representation),
+    }
+}
+
+fn text_header(head: &request::Parts, name: &header::HeaderName) -> Option<String> {
+    Some(head.headers.get(name)?.to_str().ok()?.to_owned())
+}
+
+fn read_call(head: &request::Parts, body: Bytes, representation: Representation) -> Call {
+    let query = Query::parse(head.uri.query());
+    let agent = text_header(head, &header::USER_AGENT);
+    let agent = agent
+        .as_deref()
+        .and_then(|agent| agent.split('/').next())
+        .filter(|agent| !agent.is_empty());
+    let manager = query
+        .get("fieldManager")
+        .or(agent)
+        .unwrap_or("unknown")
+        .to_owned();
+    Call {
+        method: head.method.clone(),
+        path: head.uri.path().to_owned(),
+        query,
+        content_type: text_header(head, &header::CONTENT_TYPE).unwrap_or_default(),
+        body,
+        manager,
+        representation,
+    }
+}
+
+/// Pages that anybody may see: health and version.
+fn open_page(call: &Call) -> Option<Response<ResponseBody>> {
+    match call.path.trim_end_matches('/') {
+        "/healthz" | "/livez" | "/readyz" => Some(answer::text(StatusCode::OK, health(call))),
+        "/version" => Some(answer::json(
+            StatusCode::OK,
+            &version(),
+            &call.representation,
+        )),
+        _ => None,
+    }
+}
+
+/// `ok`, and with `verbose` what was looked at: the store answers every request from memory that is ready before the first.
+fn health(call: &Call) -> String {
+    if call.query.flag("verbose") {
+        let name = call.path.trim_matches('/');
+        return format!("[+]ping ok\n[+]store ok\n{name} check passed\n");
+    }
+    "ok".to_owned()
+}
+
+/// The version that clients compare their own with. The fields are those of `version.Info`.
+fn version() -> serde_json::Value {
+    json!({
+        "major": "1", "minor": "36",
+        "emulationMajor": "1", "emulationMinor": "36",
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
+        "gitVersion": concat!("v1.36.3+syncline.", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "", "gitTreeState": "", "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
+    })
+}
+
+async fn resource(server: &Arc<Server>, call: &Call) -> Result<Reply, Failure> {
+    let Some(parts) = route::split(&call.path) else {
+        return Err(Failure::no_page());
+    };
+    if let Some(review) = reviews::answer(server, call, &parts) {
+        return review;
+    }
+    let target = server.with_registry(|registry| route::find(parts, registry))?;
+    match (target.name.is_some(), target.subresource.is_some()) {
+        (false, _) => collection(server, call, target).await,
+        (true, false) => object(server, call, target).await,
+        (true, true) => subresource(server, call, target).await,
+    }
+}
+
+async fn collection(server: &Arc<Server>, call: &Call, target: Target) -> Result<Reply, Failure> {
+    // Over all namespaces, objects can only be looked at.
+    let writable = target.namespace.is_some() || !target.resource.namespaced();
+    match call.method {
+        Method::GET if call.query.flag("watch") => server.watch_list(call, &target),
+        Method::GET => server.list(call, &target),
+        Method::POST if writable => server.create(call, &target).await,
+        Method::DELETE if writable => server.delete_collection(call, &target).await,
+        _ => Err(Failure::method_not_allowed()),
+    }
+}
+
+async fn object(server: &Arc<Server>, call: &Call, target: Target) -> Result<Reply, Failure> {
+    match call.method {
+        Method::GET => server.get(&target),
+        Method::PUT => server.replace(call, &target).await,
+        Method::PATCH => server.patch(call, &target).await,
+        Method::DELETE => server.delete(call, &target).await,
+        _ => Err(Failure::method_not_allowed()),
+    }
+}
+
+async fn subresource(server: &Arc<Server>, call: &Call, target: Target) -> Result<Reply, Failure> {
+    let resource = &target.resource;
+    match (
+        target.subresource.as_deref().unwrap_or_default(),
+        &call.method,
+    ) {
+        ("status", method) if resource.has_status() => match *method {
+            Method::GET => server.get(&target),
+            Method::PUT => server.replace(call, &target).await,
+            Method::PATCH => server.patch(call, &target).await,
+            _ => Err(Failure::method_not_allowed()),
+        },
+        ("finalize", &Method::PUT)
+            if resource.group().is_empty() && resource.plural() == "namespaces" =>
+        {
+            server.finalize_namespace(call, &target).await
+        }
+        ("log", &Method::GET) if resource.group().is_empty() && resource.plural() == "pods" => {
+            server.pod_log(call, &target).await
+        }
+        _ if resource.strategic() => Err(Failure::no_resource()),
+        _ => Err(Failure::not_found(resource.as_ref(), target.name())),
+    }
+}
