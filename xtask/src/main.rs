@@ -1,24 +1,47 @@
-//! Tasks of the house with logic in them: CRDs, layer check, the demo.
+//! Tasks of the house with logic in them: CRDs, layer check, demo.
 
+mod crds;
 mod demo;
+mod layers;
 
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
-/// Tasks of the house.
+/// Tasks of the house with logic in them.
 #[derive(Parser)]
-struct Cli {
+#[command(name = "xtask")]
+struct Arguments {
     #[command(subcommand)]
     task: Task,
 }
 
 #[derive(Subcommand)]
 enum Task {
-    /// Replicates real data on the embedded cluster and shows it (`make demo`).
+    /// Write the custom resource definitions to deploy/crds.
+    Crds(crds::Options),
+    /// Check who depends on whom against the house plan.
+    CheckLayers,
+    /// Replicate real data on the embedded cluster and show it.
     Demo(demo::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().task {
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Crds(options) => crds::run(&options, &root()?),
+        Task::CheckLayers => layers::run(&root()?),
         Task::Demo(options) => demo::run(&options),
     }
+}
+
+/// The folder of the workspace.
+fn root() -> Result<PathBuf> {
+    let member = Path::new(env!("CARGO_MANIFEST_DIR"));
+    member.parent().map(Path::to_path_buf).with_context(|| {
+        format!(
+            "{} has no folder above it; build xtask inside the workspace",
+            member.display()
+        )
+    })
 }
