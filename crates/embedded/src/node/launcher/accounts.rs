@@ -24,15 +24,26 @@ const TTY: u32 = 5;
 
 /// Accounts for a container that runs as `uid` and `gid`.
 pub(super) fn accounts(login_names: &[String], uid: u32, gid: u32) -> Accounts {
-    let mut made = Accounts { passwd: String::new(), group: String::new(), shadow: String::new() };
+    let mut made = Accounts {
+        passwd: String::new(),
+        group: String::new(),
+        shadow: String::new(),
+    };
     let mut known: Vec<&str> = Vec::new();
-    for name in login_names.iter().map(String::as_str).filter(|name| is_login_name(name)) {
+    for name in login_names
+        .iter()
+        .map(String::as_str)
+        .filter(|name| is_login_name(name))
+    {
         if !known.contains(&name) {
             known.push(name);
             made.add(name, (uid, gid), "/root", "/bin/sh");
         }
     }
-    for (name, id, home) in [("sshd", SSHD, "/run/sshd"), ("nobody", NOBODY, "/nonexistent")] {
+    for (name, id, home) in [
+        ("sshd", SSHD, "/run/sshd"),
+        ("nobody", NOBODY, "/nonexistent"),
+    ] {
         if !known.contains(&name) {
             made.add(name, (id, id), home, "/usr/sbin/nologin");
         }
@@ -58,8 +69,12 @@ impl Accounts {
 /// What useradd(8) takes for a name; anything else would break the files' lines.
 fn is_login_name(name: &str) -> bool {
     let mut letters = name.chars();
-    let first = letters.next().is_some_and(|letter| letter.is_ascii_alphabetic() || letter == '_');
-    first && name.len() <= 32 && letters.all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter))
+    let first = letters
+        .next()
+        .is_some_and(|letter| letter.is_ascii_alphabetic() || letter == '_');
+    first
+        && name.len() <= 32
+        && letters.all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter))
 }
 
 #[cfg(test)]
@@ -68,7 +83,11 @@ mod tests {
 
     #[test]
     fn each_login_name_has_the_uid_of_the_container_and_sshd_its_own() {
-        let made = accounts(&["root".to_owned(), "alice".to_owned(), "root".to_owned()], 1000, 1001);
+        let made = accounts(
+            &["root".to_owned(), "alice".to_owned(), "root".to_owned()],
+            1000,
+            1001,
+        );
         insta::assert_snapshot!(made.passwd, @r"
         root:x:1000:1001:root:/root:/bin/sh
         alice:x:1000:1001:alice:/root:/bin/sh
@@ -80,7 +99,11 @@ mod tests {
 
     #[test]
     fn a_name_that_would_break_the_files_is_left_out() {
-        let made = accounts(&["a:0:0".to_owned(), "x\ny".to_owned(), String::new()], 0, 0);
+        let made = accounts(
+            &["a:0:0".to_owned(), "x\ny".to_owned(), String::new()],
+            0,
+            0,
+        );
         assert_eq!(made.passwd.lines().count(), 2);
     }
 }

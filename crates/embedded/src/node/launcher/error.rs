@@ -18,10 +18,14 @@ pub(crate) enum LaunchError {
         cure: String,
     },
     /// The kernel refuses the other namespaces.
-    #[error("cannot give the pod namespaces of its own: {0}; syncline needs a kernel with mount, pid, ipc and uts namespaces, and CAP_SYS_ADMIN when it runs as root inside a container")]
+    #[error(
+        "cannot give the pod namespaces of its own: {0}; syncline needs a kernel with mount, pid, ipc and uts namespaces, and CAP_SYS_ADMIN when it runs as root inside a container"
+    )]
     Namespaces(#[source] io::Error),
     /// `/proc` cannot be mounted anew.
-    #[error("cannot mount /proc for the pod: {0}; parts of /proc are hidden on this machine, as container runtimes do: run syncline outside of that container, or as its root with CAP_SYS_ADMIN")]
+    #[error(
+        "cannot mount /proc for the pod: {0}; parts of /proc are hidden on this machine, as container runtimes do: run syncline outside of that container, or as its root with CAP_SYS_ADMIN"
+    )]
     Proc(#[source] io::Error),
     /// A mount failed.
     #[error("cannot mount {what} at {target} in the pod's root: {source}")]
@@ -42,7 +46,9 @@ pub(crate) enum LaunchError {
         source: io::Error,
     },
     /// The subPath of a volume leads out of it, or is not there.
-    #[error("subPath {sub_path} of the volume at {target} cannot be used: {source}; it must stay inside its volume")]
+    #[error(
+        "subPath {sub_path} of the volume at {target} cannot be used: {source}; it must stay inside its volume"
+    )]
     SubPath {
         /// As the pod names it.
         sub_path: PathBuf,
@@ -60,10 +66,14 @@ pub(crate) enum LaunchError {
         source: io::Error,
     },
     /// A capability that Linux does not have.
-    #[error("unknown capability {0:?} in securityContext.capabilities; names are those of capabilities(7) without CAP_")]
+    #[error(
+        "unknown capability {0:?} in securityContext.capabilities; names are those of capabilities(7) without CAP_"
+    )]
     UnknownCapability(String),
     /// The program is not in the root.
-    #[error("exec: {program:?}: {source}; a pod of the embedded cluster sees its image's program and the host's program folders")]
+    #[error(
+        "exec: {program:?}: {source}; a pod of the embedded cluster sees its image's program and the host's program folders"
+    )]
     Exec {
         /// The first word of the command.
         program: String,

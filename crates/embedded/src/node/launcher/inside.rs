@@ -4,7 +4,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, wait,
+};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 use super::error::LaunchError;
@@ -26,14 +28,22 @@ pub(super) fn run() -> Result<u8, LaunchError> {
     privileges::become_container_user(&spec.identity, &caller)?;
     // A change of credentials clears it.
     die_with_supervisor(control.as_fd())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| LaunchError::Launcher { what: "prepared pid 1", source })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|source| LaunchError::Launcher {
+        what: "prepared pid 1",
+        source,
+    })?;
     runtime.block_on(serve(&spec, &control))
 }
 
 /// Lets the kernel kill this process, and with it the container, when the outer stage dies.
 fn die_with_supervisor(control: BorrowedFd<'_>) -> Result<(), LaunchError> {
-    let failed = |source: rustix::io::Errno| LaunchError::Launcher { what: "bound its life to its supervisor", source: source.into() };
+    let failed = |source: rustix::io::Errno| LaunchError::Launcher {
+        what: "bound its life to its supervisor",
+        source: source.into(),
+    };
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed)?;
     // It may have died before: then its end of the socket is closed.
     let mut watched = [PollFd::from_borrowed_fd(control, PollFlags::empty())];
@@ -47,7 +57,10 @@ fn die_with_supervisor(control: BorrowedFd<'_>) -> Result<(), LaunchError> {
 
 /// Starts the program, passes signals on and reaps whatever ends, until the program ends.
 async fn serve(spec: &Spec, control: &std::fs::File) -> Result<u8, LaunchError> {
-    let failed = |source| LaunchError::Launcher { what: "listened for signals", source };
+    let failed = |source| LaunchError::Launcher {
+        what: "listened for signals",
+        source,
+    };
     let mut ended = signal(SignalKind::child()).map_err(failed)?;
     let mut asked = Forwarded::listen().map_err(failed)?;
     let program = start(spec)?;
@@ -73,10 +86,17 @@ async fn serve(spec: &Spec, control: &std::fs::File) -> Result<u8, LaunchError> 
 fn start(spec: &Spec) -> Result<Pid, LaunchError> {
     let mut words = spec.argv.iter();
     let program = words.next().cloned().unwrap_or_default();
-    let failed = |source| LaunchError::Exec { program: program.clone(), source };
+    let failed = |source| LaunchError::Exec {
+        program: program.clone(),
+        source,
+    };
     std::env::set_current_dir(&spec.working_dir).map_err(failed)?;
     let mut command = Command::new(&program);
-    command.args(words).env_clear().envs(spec.env.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
+    command
+        .args(words)
+        .env_clear()
+        .envs(spec.env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null());
     let child = command.spawn().map_err(failed)?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| failed(std::io::Error::other("it has no process id")))
@@ -87,7 +107,9 @@ fn reap(program: Pid) -> Option<u8> {
     let mut code = None;
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         if pid == program {
-            let number = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+            let number = status
+                .exit_status()
+                .or_else(|| status.terminating_signal().map(|signal| 128 + signal));
             code = number.and_then(|number| u8::try_from(number).ok());
         }
     }
@@ -100,7 +122,11 @@ struct Forwarded(Vec<(i32, SignalStream)>);
 impl Forwarded {
     fn listen() -> std::io::Result<Self> {
         let listen = |number| signal(SignalKind::from_raw(number)).map(|stream| (number, stream));
-        PASSED_ON.into_iter().map(listen).collect::<Result<_, _>>().map(Self)
+        PASSED_ON
+            .into_iter()
+            .map(listen)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     async fn next(&mut self) -> Option<i32> {

@@ -35,11 +35,17 @@ pub(crate) const START_FAILED: u8 = 128;
 /// single-threaded.
 pub fn main(arguments: &[OsString]) -> ExitCode {
     let inside = arguments.first().is_some_and(|first| first == INSIDE);
-    let result = if inside { inside::run() } else { outside::run(arguments) };
+    let result = if inside {
+        inside::run()
+    } else {
+        outside::run(arguments)
+    };
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let failed = spec::Report::Failed { message: error.to_string() };
+            let failed = spec::Report::Failed {
+                message: error.to_string(),
+            };
             // When the other end is gone there is nobody left to tell.
             if let Ok(control) = privileges::control_socket() {
                 drop(failed.send(std::fs::File::from(control)));
@@ -47,4 +53,9 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
             ExitCode::from(START_FAILED)
         }
     }
+}
+
+/// Whether containers of this process become the users they ask for.
+pub(crate) fn is_privileged() -> bool {
+    privileges::Caller::of_this_process() == privileges::Caller::Privileged
 }

@@ -18,11 +18,21 @@ pub(super) fn path_of(fd: BorrowedFd<'_>) -> PathBuf {
 pub(super) fn open_in(root: BorrowedFd<'_>, path: &Path, extra: OFlags) -> io::Result<OwnedFd> {
     let relative = inner_path(path)?;
     let flags = OFlags::PATH | OFlags::CLOEXEC | extra;
-    Ok(openat2(root, &relative, flags, Mode::empty(), ResolveFlags::IN_ROOT)?)
+    Ok(openat2(
+        root,
+        &relative,
+        flags,
+        Mode::empty(),
+        ResolveFlags::IN_ROOT,
+    )?)
 }
 
 /// Opens the directory `path` inside `root`, making what is missing with these permission bits.
-pub(super) fn ensure_directory(root: BorrowedFd<'_>, path: &Path, mode: u32) -> io::Result<OwnedFd> {
+pub(super) fn ensure_directory(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    mode: u32,
+) -> io::Result<OwnedFd> {
     let mut so_far = PathBuf::from(".");
     let mut current = open_in(root, &so_far, OFlags::DIRECTORY)?;
     for part in names(path)? {
@@ -49,12 +59,23 @@ pub(super) fn ensure_file(root: BorrowedFd<'_>, path: &Path) -> io::Result<Owned
 }
 
 /// Writes a file inside `root`, its folders included.
-pub(super) fn write_file(root: BorrowedFd<'_>, path: &Path, data: &[u8], mode: u32) -> io::Result<OwnedFd> {
+pub(super) fn write_file(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    data: &[u8],
+    mode: u32,
+) -> io::Result<OwnedFd> {
     if let Some(folder) = path.parent() {
         ensure_directory(root, folder, 0o755)?;
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-    let file = openat2(root, inner_path(path)?, flags, Mode::from_raw_mode(mode), ResolveFlags::IN_ROOT)?;
+    let file = openat2(
+        root,
+        inner_path(path)?,
+        flags,
+        Mode::from_raw_mode(mode),
+        ResolveFlags::IN_ROOT,
+    )?;
     let mut rest = data;
     while !rest.is_empty() {
         let written = rustix::io::write(&file, rest)?;
@@ -74,10 +95,22 @@ pub(super) fn bind(root: BorrowedFd<'_>, source: &Path, target: &Path) -> io::Re
 }
 
 /// Mounts a new file system at the directory `target` inside `root`.
-pub(super) fn mount_new(root: BorrowedFd<'_>, kind: &str, target: &Path, flags: MountFlags, data: &str) -> io::Result<()> {
+pub(super) fn mount_new(
+    root: BorrowedFd<'_>,
+    kind: &str,
+    target: &Path,
+    flags: MountFlags,
+    data: &str,
+) -> io::Result<()> {
     let place = ensure_directory(root, target, 0o755)?;
     let data = CString::new(data)?;
-    Ok(mount(kind, path_of(place.as_fd()), kind, flags, data.as_c_str())?)
+    Ok(mount(
+        kind,
+        path_of(place.as_fd()),
+        kind,
+        flags,
+        data.as_c_str(),
+    )?)
 }
 
 /// Adds flags to the mount that is seen at `target` inside `root`.
@@ -91,11 +124,18 @@ pub(super) fn restrict(root: BorrowedFd<'_>, target: &Path, flags: MountFlags) -
 }
 
 /// Makes what is mounted at and below `target` inside the root at `root_path` read-only.
-pub(super) fn restrict_tree(root: BorrowedFd<'_>, root_path: &Path, target: &Path) -> io::Result<()> {
+pub(super) fn restrict_tree(
+    root: BorrowedFd<'_>,
+    root_path: &Path,
+    target: &Path,
+) -> io::Result<()> {
     let inner = inner_path(target)?;
     let top = root_path.join(&inner);
     let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let below = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
+    let below = mountinfo
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(unescaped);
     for place in below.filter(|place| place.starts_with(&top)) {
         let relative = place.strip_prefix(root_path).map_err(io::Error::other)?;
         match restrict(root, relative, MountFlags::RDONLY) {
@@ -117,7 +157,10 @@ fn present_flags(flags: StatVfsMountFlags) -> MountFlags {
         (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
         (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
     ];
-    pairs.into_iter().filter(|(has, _)| flags.contains(*has)).fold(MountFlags::empty(), |all, (_, flag)| all | flag)
+    pairs
+        .into_iter()
+        .filter(|(has, _)| flags.contains(*has))
+        .fold(MountFlags::empty(), |all, (_, flag)| all | flag)
 }
 
 /// mountinfo writes blanks, tabs, line ends and backslashes as three octal digits.
@@ -126,7 +169,10 @@ fn unescaped(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
-        let digits = tail.get(..3).filter(|_| *first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = tail
+            .get(..3)
+            .filter(|_| *first == b'\\')
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         if let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             bytes.push(byte);
             rest = tail.get(3..).unwrap_or_default();
@@ -164,13 +210,19 @@ mod tests {
     #[test]
     fn a_path_that_leads_upwards_is_refused() {
         assert!(inner_path(Path::new("/data/../etc")).is_err());
-        assert_eq!(inner_path(Path::new("/data//x")).unwrap(), Path::new("./data/x"));
+        assert_eq!(
+            inner_path(Path::new("/data//x")).unwrap(),
+            Path::new("./data/x")
+        );
     }
 
     #[test]
     fn a_mount_point_with_a_blank_is_read() {
         assert_eq!(unescaped("/mnt/my\\040disk"), Path::new("/mnt/my disk"));
-        assert_eq!(unescaped("/mnt/back\\134slash"), Path::new("/mnt/back\\slash"));
+        assert_eq!(
+            unescaped("/mnt/back\\134slash"),
+            Path::new("/mnt/back\\slash")
+        );
     }
 
     #[test]

@@ -28,17 +28,24 @@ pub(super) fn run(arguments: &[OsString]) -> Result<u8, LaunchError> {
     let control = UnixStream::from(control);
     let spec = Spec::read_from(&control).map_err(LaunchError::Description)?;
     privileges::enter_namespaces(&caller)?;
-    let (inner, theirs) = UnixStream::pair().map_err(|source| failed("made a socket for pid 1", source))?;
-    let mut child = start_inside(arguments, &caller, theirs).map_err(|source| failed("started pid 1", source))?;
+    let (inner, theirs) =
+        UnixStream::pair().map_err(|source| failed("made a socket for pid 1", source))?;
+    let mut child = start_inside(arguments, &caller, theirs)
+        .map_err(|source| failed("started pid 1", source))?;
     let frame = spec.to_frame().map_err(LaunchError::Description)?;
     drop(spec);
-    (&inner).write_all(&frame).map_err(LaunchError::Description)?;
-    let supervised = supervise(&control, &inner, &child).map_err(|source| failed("watched pid 1", source));
+    (&inner)
+        .write_all(&frame)
+        .map_err(LaunchError::Description)?;
+    let supervised =
+        supervise(&control, &inner, &child).map_err(|source| failed("watched pid 1", source));
     if supervised.is_err() {
         // Nothing of the container may outlive its supervisor.
         drop(child.kill());
     }
-    let status = child.wait().map_err(|source| failed("waited for pid 1", source))?;
+    let status = child
+        .wait()
+        .map_err(|source| failed("waited for pid 1", source))?;
     supervised.map(|()| exit_code(status))
 }
 
@@ -47,12 +54,24 @@ fn failed(what: &'static str, source: std::io::Error) -> LaunchError {
 }
 
 /// Starts this program again as pid 1 of the new pid namespace.
-fn start_inside(arguments: &[OsString], caller: &Caller, control: UnixStream) -> std::io::Result<Child> {
+fn start_inside(
+    arguments: &[OsString],
+    caller: &Caller,
+    control: UnixStream,
+) -> std::io::Result<Child> {
     let all: Vec<OsString> = std::env::args_os().collect();
-    let verb = all.get(1..all.len().saturating_sub(arguments.len())).unwrap_or_default();
+    let verb = all
+        .get(1..all.len().saturating_sub(arguments.len()))
+        .unwrap_or_default();
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("syncline-pod").args(verb).arg(INSIDE).args(caller.to_arguments());
-    command.stdin(Stdio::from(std::os::fd::OwnedFd::from(control))).spawn()
+    command
+        .arg0("syncline-pod")
+        .args(verb)
+        .arg(INSIDE)
+        .args(caller.to_arguments());
+    command
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(control)))
+        .spawn()
 }
 
 /// Passes on what the node asks and what pid 1 reports, until pid 1 ends.
@@ -64,12 +83,34 @@ fn supervise(control: &UnixStream, inner: &UnixStream, child: &Child) -> std::io
     let mut inside_is_there = true;
     let readable = PollFlags::IN;
     loop {
-        let of_node = if node_is_there { readable } else { PollFlags::empty() };
-        let of_inside = if inside_is_there { readable } else { PollFlags::empty() };
+        let of_node = if node_is_there {
+            readable
+        } else {
+            PollFlags::empty()
+        };
+        let of_inside = if inside_is_there {
+            readable
+        } else {
+            PollFlags::empty()
+        };
         let mut watched = [
             PollFd::from_borrowed_fd(pidfd.as_fd(), readable),
-            PollFd::from_borrowed_fd(if node_is_there { control.as_fd() } else { pidfd.as_fd() }, of_node),
-            PollFd::from_borrowed_fd(if inside_is_there { inner.as_fd() } else { pidfd.as_fd() }, of_inside),
+            PollFd::from_borrowed_fd(
+                if node_is_there {
+                    control.as_fd()
+                } else {
+                    pidfd.as_fd()
+                },
+                of_node,
+            ),
+            PollFd::from_borrowed_fd(
+                if inside_is_there {
+                    inner.as_fd()
+                } else {
+                    pidfd.as_fd()
+                },
+                of_inside,
+            ),
         ];
         match poll(&mut watched, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -109,7 +150,11 @@ fn obey(mut control: &UnixStream, pid: Pid) -> std::io::Result<bool> {
         kill_process(pid, Signal::KILL)?;
         return Ok(false);
     }
-    for signal in buffer.iter().take(length).filter_map(|byte| Signal::from_named_raw(i32::from(*byte))) {
+    for signal in buffer
+        .iter()
+        .take(length)
+        .filter_map(|byte| Signal::from_named_raw(i32::from(*byte)))
+    {
         kill_process(pid, signal)?;
     }
     Ok(true)
@@ -117,6 +162,9 @@ fn obey(mut control: &UnixStream, pid: Pid) -> std::io::Result<bool> {
 
 /// As shells and container runtimes count: 128 and the signal's number for a killed process.
 fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(START_FAILED)
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(START_FAILED)
 }

@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::{Gid, Uid, getegid, geteuid};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, UnshareFlags, capabilities, remove_capability_from_bounding_set, set_capabilities,
-    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, UnshareFlags, capabilities, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 use super::error::LaunchError;
@@ -34,11 +34,15 @@ pub(super) enum Caller {
 impl Caller {
     /// The caller of this process.
     pub(super) fn of_this_process() -> Self {
-        let may_mount = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
+        let may_mount =
+            capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN));
         if geteuid().is_root() && may_mount {
             Self::Privileged
         } else {
-            Self::Ordinary { uid: geteuid().as_raw(), gid: getegid().as_raw() }
+            Self::Ordinary {
+                uid: geteuid().as_raw(),
+                gid: getegid().as_raw(),
+            }
         }
     }
 
@@ -53,7 +57,9 @@ impl Caller {
     /// Reads [`Self::to_arguments`].
     pub(super) fn from_arguments(arguments: impl Iterator<Item = String>) -> Self {
         for argument in arguments {
-            let ids = argument.strip_prefix("--caller=").and_then(|ids| ids.split_once(':'));
+            let ids = argument
+                .strip_prefix("--caller=")
+                .and_then(|ids| ids.split_once(':'));
             if let Some((Ok(uid), Ok(gid))) = ids.map(|(uid, gid)| (uid.parse(), gid.parse())) {
                 return Self::Ordinary { uid, gid };
             }
@@ -72,7 +78,8 @@ pub(super) fn enter_namespaces(caller: &Caller) -> Result<(), LaunchError> {
     if let Caller::Ordinary { uid, gid } = caller {
         user_namespace((0, *uid), (0, *gid)).map_err(|error| forbidden(&error))?;
     }
-    let own = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    let own =
+        UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     unshare(own).map_err(|error| match caller {
         Caller::Privileged => LaunchError::Namespaces(error),
         Caller::Ordinary { .. } => forbidden(&error),
@@ -88,7 +95,10 @@ fn user_namespace(uid: (u32, u32), gid: (u32, u32)) -> io::Result<()> {
 }
 
 /// `unshare(2)` for this process.
-#[expect(unsafe_code, reason = "rustix marks the call unsafe for the sake of UnshareFlags::FILES alone")]
+#[expect(
+    unsafe_code,
+    reason = "rustix marks the call unsafe for the sake of UnshareFlags::FILES alone"
+)]
 fn unshare(flags: UnshareFlags) -> io::Result<()> {
     debug_assert!(!flags.contains(UnshareFlags::FILES));
     // SAFETY: the file descriptor table stays shared, which is the only thing that the contract asks.
@@ -97,30 +107,54 @@ fn unshare(flags: UnshareFlags) -> io::Result<()> {
 
 /// Finds the switch by which this machine forbids user namespaces.
 fn forbidden(error: &io::Error) -> LaunchError {
-    let switch = |name: &str| fs::read_to_string(format!("/proc/sys/{name}")).map(|value| value.trim().to_owned());
-    let (why, cure) = if switch("kernel/unprivileged_userns_clone").is_ok_and(|value| value == "0") {
-        ("kernel.unprivileged_userns_clone is 0", "have root run `sysctl -w kernel.unprivileged_userns_clone=1`")
+    let switch = |name: &str| {
+        fs::read_to_string(format!("/proc/sys/{name}")).map(|value| value.trim().to_owned())
+    };
+    let (why, cure) = if switch("kernel/unprivileged_userns_clone").is_ok_and(|value| value == "0")
+    {
+        (
+            "kernel.unprivileged_userns_clone is 0",
+            "have root run `sysctl -w kernel.unprivileged_userns_clone=1`",
+        )
     } else if switch("user/max_user_namespaces").is_ok_and(|value| value == "0") {
-        ("user.max_user_namespaces is 0", "have root run `sysctl -w user.max_user_namespaces=10000`")
-    } else if switch("kernel/apparmor_restrict_unprivileged_userns").is_ok_and(|value| value == "1") {
+        (
+            "user.max_user_namespaces is 0",
+            "have root run `sysctl -w user.max_user_namespaces=10000`",
+        )
+    } else if switch("kernel/apparmor_restrict_unprivileged_userns").is_ok_and(|value| value == "1")
+    {
         (
             "AppArmor restricts them (kernel.apparmor_restrict_unprivileged_userns is 1)",
             "have root add an AppArmor profile with `userns,` for this program, or run `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`",
         )
     } else if error.kind() == io::ErrorKind::StorageFull {
-        ("the limit user.max_user_namespaces is reached", "raise it with sysctl")
+        (
+            "the limit user.max_user_namespaces is reached",
+            "raise it with sysctl",
+        )
     } else {
         (
             "this machine or the container around it forbids them",
             "allow unshare(CLONE_NEWUSER) in its seccomp profile or security module",
         )
     };
-    LaunchError::UserNamespace { cause: format!("{error} ({why})"), cure: cure.to_owned() }
+    LaunchError::UserNamespace {
+        cause: format!("{error} ({why})"),
+        cure: cure.to_owned(),
+    }
 }
 
 /// Turns pid 1 into the user that the container runs as, with no more capabilities than it may have.
-pub(super) fn become_container_user(identity: &Identity, caller: &Caller) -> Result<(), LaunchError> {
-    let failed = |what: String| move |source: rustix::io::Errno| LaunchError::Identity { what, source: source.into() };
+pub(super) fn become_container_user(
+    identity: &Identity,
+    caller: &Caller,
+) -> Result<(), LaunchError> {
+    let failed = |what: String| {
+        move |source: rustix::io::Errno| LaunchError::Identity {
+            what,
+            source: source.into(),
+        }
+    };
     if let Caller::Ordinary { uid, gid } = caller {
         user_namespace((*uid, 0), (*gid, 0)).map_err(|error| forbidden(&error))?;
     }
@@ -143,9 +177,20 @@ pub(super) fn become_container_user(identity: &Identity, caller: &Caller) -> Res
     } else if !geteuid().is_root() {
         stays_root = false;
     }
-    let kept = if stays_root { kept } else { CapabilitySet::empty() };
-    let permitted = capabilities(None).map_err(failed("capabilities".to_owned()))?.permitted & kept;
-    let sets = CapabilitySets { effective: permitted, permitted, inheritable: CapabilitySet::empty() };
+    let kept = if stays_root {
+        kept
+    } else {
+        CapabilitySet::empty()
+    };
+    let permitted = capabilities(None)
+        .map_err(failed("capabilities".to_owned()))?
+        .permitted
+        & kept;
+    let sets = CapabilitySets {
+        effective: permitted,
+        permitted,
+        inheritable: CapabilitySet::empty(),
+    };
     set_capabilities(None, sets).map_err(failed("capabilities".to_owned()))?;
     if identity.no_new_privileges {
         set_no_new_privs(true).map_err(failed("no_new_privs".to_owned()))?;
@@ -158,7 +203,8 @@ fn kept_capabilities(wanted: &Capabilities) -> Result<CapabilitySet, LaunchError
     match wanted {
         Capabilities::All => Ok(CapabilitySet::all()),
         Capabilities::Only(names) => names.iter().try_fold(CapabilitySet::empty(), |kept, name| {
-            let one = CapabilitySet::from_name(name).ok_or_else(|| LaunchError::UnknownCapability(name.clone()))?;
+            let one = CapabilitySet::from_name(name)
+                .ok_or_else(|| LaunchError::UnknownCapability(name.clone()))?;
             Ok(kept | one)
         }),
     }

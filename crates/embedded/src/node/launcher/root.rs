@@ -55,9 +55,20 @@ const FOLDERS: [(&str, u32); 12] = [
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Parts of `/proc` by which root could change the machine.
-const PROC_READ_ONLY: [&str; 5] = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "proc/sysrq-trigger"];
+const PROC_READ_ONLY: [&str; 5] = [
+    "proc/bus",
+    "proc/fs",
+    "proc/irq",
+    "proc/sys",
+    "proc/sysrq-trigger",
+];
 /// Parts of `/proc` by which root could look into the machine.
-const PROC_HIDDEN: [&str; 4] = ["proc/kcore", "proc/keys", "proc/timer_list", "proc/sched_debug"];
+const PROC_HIDDEN: [&str; 4] = [
+    "proc/kcore",
+    "proc/keys",
+    "proc/timer_list",
+    "proc/sched_debug",
+];
 
 const STAGING: &str = ".volume";
 
@@ -66,12 +77,23 @@ pub(super) fn build(spec: &Spec, caller: &Caller) -> Result<(), LaunchError> {
     // Permission bits below are meant as they are written.
     umask(Mode::empty());
     let all = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    mount_change("/", all).map_err(|error| mount_failed("the private copy of all mounts", "/", error))?;
+    mount_change("/", all)
+        .map_err(|error| mount_failed("the private copy of all mounts", "/", error))?;
     let plain = MountFlags::NOSUID | MountFlags::NODEV;
-    rustix::mount::mount("tmpfs", &spec.root_mount_point, "tmpfs", plain, c"mode=0755")
-        .map_err(|error| mount_failed("memory", "/", error))?;
-    let root = open_path(&spec.root_mount_point).map_err(|error| mount_failed("memory", "/", error))?;
-    let root = Root { fd: root, path: &spec.root_mount_point };
+    rustix::mount::mount(
+        "tmpfs",
+        &spec.root_mount_point,
+        "tmpfs",
+        plain,
+        c"mode=0755",
+    )
+    .map_err(|error| mount_failed("memory", "/", error))?;
+    let root =
+        open_path(&spec.root_mount_point).map_err(|error| mount_failed("memory", "/", error))?;
+    let root = Root {
+        fd: root,
+        path: &spec.root_mount_point,
+    };
     root.programs()?;
     root.folders(spec, caller)?;
     root.devices()?;
@@ -81,9 +103,13 @@ pub(super) fn build(spec: &Spec, caller: &Caller) -> Result<(), LaunchError> {
     for volume in &spec.mounts {
         root.volume(volume, caller)?;
     }
-    ensure_directory(root.fd.as_fd(), &spec.working_dir, 0o755).map_err(entry_failed(&spec.working_dir))?;
+    ensure_directory(root.fd.as_fd(), &spec.working_dir, 0o755)
+        .map_err(entry_failed(&spec.working_dir))?;
     let named = rustix::system::sethostname(spec.hostname.as_bytes());
-    named.map_err(|error| LaunchError::Identity { what: format!("host name {}", spec.hostname), source: error.into() })?;
+    named.map_err(|error| LaunchError::Identity {
+        what: format!("host name {}", spec.hostname),
+        source: error.into(),
+    })?;
     root.enter(spec.read_only_root)?;
     umask(Mode::from_raw_mode(0o022));
     // A session of its own; it fails only for a process that leads one already.
@@ -118,12 +144,17 @@ impl Root<'_> {
 
     fn folders(&self, spec: &Spec, caller: &Caller) -> Result<(), LaunchError> {
         for (name, mode) in FOLDERS {
-            let made = ensure_directory(self.fd.as_fd(), Path::new(name), 0o755).map_err(entry_failed(name))?;
-            self.reopen(&made).and_then(|folder| Ok(fchmod(folder, Mode::from_raw_mode(mode))?)).map_err(entry_failed(name))?;
+            let made = ensure_directory(self.fd.as_fd(), Path::new(name), 0o755)
+                .map_err(entry_failed(name))?;
+            self.reopen(&made)
+                .and_then(|folder| Ok(fchmod(folder, Mode::from_raw_mode(mode))?))
+                .map_err(entry_failed(name))?;
         }
         if matches!(caller, Caller::Privileged) {
-            let home = open_in(self.fd.as_fd(), Path::new("root"), OFlags::DIRECTORY).map_err(entry_failed("root"))?;
-            own(&home, Some(spec.identity.uid), Some(spec.identity.gid)).map_err(entry_failed("root"))?;
+            let home = open_in(self.fd.as_fd(), Path::new("root"), OFlags::DIRECTORY)
+                .map_err(entry_failed("root"))?;
+            own(&home, Some(spec.identity.uid), Some(spec.identity.gid))
+                .map_err(entry_failed("root"))?;
         }
         symlinkat("/run", &self.fd, "var/run").map_err(entry_failed("var/run"))
     }
@@ -136,7 +167,8 @@ impl Root<'_> {
             let of_host = Path::new("/dev").join(name);
             if of_host.exists() {
                 let target = Path::new("dev").join(name);
-                bind(root, &of_host, &target).map_err(|error| mount_failed(&of_host, &target, error))?;
+                bind(root, &of_host, &target)
+                    .map_err(|error| mount_failed(&of_host, &target, error))?;
             }
         }
         let private = "newinstance,ptmxmode=0666,mode=0620";
@@ -161,10 +193,14 @@ impl Root<'_> {
         mount_new(root, "proc", Path::new("proc"), flags, "").map_err(LaunchError::Proc)?;
         for name in PROC_READ_ONLY {
             let name = Path::new(name);
-            let Ok(place) = open_in(root, name, OFlags::empty()) else { continue };
+            let Ok(place) = open_in(root, name, OFlags::empty()) else {
+                continue;
+            };
             let here = path_of(place.as_fd());
-            rustix::mount::mount_bind_recursive(&here, &here).map_err(|error| mount_failed(name, name, error))?;
-            restrict(root, name, MountFlags::RDONLY).map_err(|error| mount_failed(name, name, error))?;
+            rustix::mount::mount_bind_recursive(&here, &here)
+                .map_err(|error| mount_failed(name, name, error))?;
+            restrict(root, name, MountFlags::RDONLY)
+                .map_err(|error| mount_failed(name, name, error))?;
         }
         for name in PROC_HIDDEN {
             let name = Path::new(name);
@@ -194,7 +230,12 @@ impl Root<'_> {
         Ok(())
     }
 
-    fn file(&self, path: impl AsRef<Path>, content: &str, mode: u32) -> Result<OwnedFd, LaunchError> {
+    fn file(
+        &self,
+        path: impl AsRef<Path>,
+        content: &str,
+        mode: u32,
+    ) -> Result<OwnedFd, LaunchError> {
         let path = path.as_ref();
         write_file(self.fd.as_fd(), path, content.as_bytes(), mode).map_err(entry_failed(path))
     }
@@ -211,17 +252,30 @@ impl Root<'_> {
                 let failed = |error| mount_failed(path, target, error);
                 let place = open_path(path).map_err(failed)?;
                 let place = match sub_path {
-                    Some(sub_path) => below(&place, sub_path).map_err(sub_path_failed(sub_path, target))?,
+                    Some(sub_path) => {
+                        below(&place, sub_path).map_err(sub_path_failed(sub_path, target))?
+                    }
                     None => place,
                 };
                 bind(root, &path_of(place.as_fd()), target).map_err(failed)?;
                 restrict(root, target, flags).map_err(failed)
             }
             Source::Memory { size } => {
-                let size = size.map(|bytes| format!(",size={bytes}")).unwrap_or_default();
-                self.mount("tmpfs", target, flags | MountFlags::NOSUID, &format!("mode=0777{size}"))
+                let size = size
+                    .map(|bytes| format!(",size={bytes}"))
+                    .unwrap_or_default();
+                self.mount(
+                    "tmpfs",
+                    target,
+                    flags | MountFlags::NOSUID,
+                    &format!("mode=0777{size}"),
+                )
             }
-            Source::Files { files, group, sub_path } => {
+            Source::Files {
+                files,
+                group,
+                sub_path,
+            } => {
                 let group = group.filter(|_| matches!(caller, Caller::Privileged));
                 self.files(files, group, sub_path.as_deref(), target)
             }
@@ -229,18 +283,27 @@ impl Root<'_> {
     }
 
     /// A volume of files: written to a memory of its own first, so that nothing lands in a volume below it.
-    fn files(&self, files: &[VolumeFile], group: Option<u32>, sub: Option<&Path>, target: &Path) -> Result<(), LaunchError> {
+    fn files(
+        &self,
+        files: &[VolumeFile],
+        group: Option<u32>,
+        sub: Option<&Path>,
+        target: &Path,
+    ) -> Result<(), LaunchError> {
         let root = self.fd.as_fd();
         let plain = MountFlags::NOSUID | MountFlags::NODEV;
         self.mount("tmpfs", STAGING, plain, "mode=0755")?;
-        let stage = open_in(root, Path::new(STAGING), OFlags::DIRECTORY).map_err(entry_failed(target))?;
+        let stage =
+            open_in(root, Path::new(STAGING), OFlags::DIRECTORY).map_err(entry_failed(target))?;
         for file in files {
             let mode = file.mode | group.map_or(0, |_| 0o440);
-            let made = write_file(stage.as_fd(), &file.path, &file.data, mode).map_err(entry_failed(&file.path))?;
+            let made = write_file(stage.as_fd(), &file.path, &file.data, mode)
+                .map_err(entry_failed(&file.path))?;
             own(&made, None, group).map_err(entry_failed(&file.path))?;
         }
         let shown = sub.unwrap_or(Path::new("."));
-        let shown = open_in(stage.as_fd(), shown, OFlags::empty()).map_err(sub_path_failed(shown, target))?;
+        let shown = open_in(stage.as_fd(), shown, OFlags::empty())
+            .map_err(sub_path_failed(shown, target))?;
         let failed = |error| mount_failed("a volume of files", target, error);
         bind(root, &path_of(shown.as_fd()), target).map_err(failed)?;
         restrict(root, target, plain | MountFlags::RDONLY).map_err(failed)?;
@@ -254,7 +317,8 @@ impl Root<'_> {
     fn enter(self, read_only: bool) -> Result<(), LaunchError> {
         let failed = |error: rustix::io::Errno| mount_failed("the pod's root", "/", error);
         if read_only {
-            restrict(self.fd.as_fd(), Path::new("."), MountFlags::RDONLY).map_err(|error| mount_failed("the read-only root", "/", error))?;
+            restrict(self.fd.as_fd(), Path::new("."), MountFlags::RDONLY)
+                .map_err(|error| mount_failed("the read-only root", "/", error))?;
         }
         fchdir(&self.fd).map_err(failed)?;
         pivot_root(".", ".").map_err(failed)?;
@@ -262,9 +326,16 @@ impl Root<'_> {
         std::env::set_current_dir("/").map_err(|error| mount_failed("the pod's root", "/", error))
     }
 
-    fn mount(&self, kind: &str, target: impl AsRef<Path>, flags: MountFlags, data: &str) -> Result<(), LaunchError> {
+    fn mount(
+        &self,
+        kind: &str,
+        target: impl AsRef<Path>,
+        flags: MountFlags,
+        data: &str,
+    ) -> Result<(), LaunchError> {
         let target = target.as_ref();
-        mount_new(self.fd.as_fd(), kind, target, flags, data).map_err(|error| mount_failed(kind, target, error))
+        mount_new(self.fd.as_fd(), kind, target, flags, data)
+            .map_err(|error| mount_failed(kind, target, error))
     }
 
     fn bind_read_only(&self, source: &Path, target: &Path) -> Result<(), LaunchError> {
@@ -276,18 +347,28 @@ impl Root<'_> {
     /// A place opened only as such cannot be changed; this opens it for good.
     fn reopen(&self, place: &OwnedFd) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(rustix::fs::open(path_of(place.as_fd()), flags, Mode::empty())?)
+        Ok(rustix::fs::open(
+            path_of(place.as_fd()),
+            flags,
+            Mode::empty(),
+        )?)
     }
 }
 
 fn open_path(path: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(rustix::fs::open(
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 /// A subPath: inside its volume whatever links lie there, made as a directory when it is missing.
 fn below(volume: &OwnedFd, sub_path: &Path) -> io::Result<OwnedFd> {
     match open_in(volume.as_fd(), sub_path, OFlags::empty()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => ensure_directory(volume.as_fd(), sub_path, 0o755),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            ensure_directory(volume.as_fd(), sub_path, 0o755)
+        }
         other => other,
     }
 }
@@ -301,17 +382,32 @@ fn own(place: &impl AsFd, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> 
     Ok(rustix::fs::chownat(place, "", uid, gid, flags)?)
 }
 
-fn mount_failed(what: impl AsRef<Path>, target: impl AsRef<Path>, source: impl Into<io::Error>) -> LaunchError {
+fn mount_failed(
+    what: impl AsRef<Path>,
+    target: impl AsRef<Path>,
+    source: impl Into<io::Error>,
+) -> LaunchError {
     let what = what.as_ref().display().to_string();
-    LaunchError::Mount { what, target: target.as_ref().to_owned(), source: source.into() }
+    LaunchError::Mount {
+        what,
+        target: target.as_ref().to_owned(),
+        source: source.into(),
+    }
 }
 
 fn entry_failed<E: Into<io::Error>>(path: impl AsRef<Path>) -> impl FnOnce(E) -> LaunchError {
     let path: PathBuf = path.as_ref().to_owned();
-    move |source| LaunchError::RootEntry { path, source: source.into() }
+    move |source| LaunchError::RootEntry {
+        path,
+        source: source.into(),
+    }
 }
 
 fn sub_path_failed(sub_path: &Path, target: &Path) -> impl FnOnce(io::Error) -> LaunchError {
     let (sub_path, target) = (sub_path.to_owned(), target.to_owned());
-    move |source| LaunchError::SubPath { sub_path, target, source }
+    move |source| LaunchError::SubPath {
+        sub_path,
+        target,
+        source,
+    }
 }

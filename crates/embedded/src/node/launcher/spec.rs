@@ -166,7 +166,9 @@ impl Spec {
         from.read_exact(&mut length)?;
         let length = usize::try_from(u32::from_be_bytes(length)).map_err(std::io::Error::other)?;
         if length > MAXIMUM_SPEC_BYTES {
-            return Err(std::io::Error::other(format!("a container's description of {length} bytes is too long")));
+            return Err(std::io::Error::other(format!(
+                "a container's description of {length} bytes is too long"
+            )));
         }
         let mut body = vec![0; length];
         from.read_exact(&mut body)?;
@@ -183,7 +185,9 @@ mod base64_bytes {
         serializer.serialize_str(&STANDARD.encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
         STANDARD.decode(text).map_err(serde::de::Error::custom)
     }
