@@ -1,1 +1,216 @@
 //! The operator: observe, validate, plan, apply, status.
+//!
+//! [`run`] watches `ReplicationSource` and `ReplicationDestination` through a Kubernetes API and brings about what they
+//! ask for. It only ever talks to that API. Start reading at `reconcile.rs`.
+
+pub mod apply;
+pub mod backoff;
+pub mod clock;
+pub mod concerns;
+pub mod events;
+pub mod failures;
+pub mod follow;
+pub mod http;
+pub mod keys;
+pub mod kinds;
+pub mod metrics;
+pub mod observe;
+pub mod plan;
+pub mod quantity;
+pub mod queue;
+pub mod reconcile;
+pub mod runtime;
+pub mod slots;
+pub mod status;
+pub mod subject;
+pub mod validate;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use jiff::tz::TimeZone;
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use clock::{Clock, SystemClock};
+
+use crate::metrics::Metrics;
+use crate::queue::Queue;
+use crate::reconcile::Context;
+
+/// How many resources are looked at at once.
+const CONCURRENT_LOOKS: usize = 32;
+
+/// The operator's settings.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The image of the movers' pods.
+    pub mover_image: String,
+    /// The port that `spec.rsync.port` means when absent: 22 on Kubernetes, 2022 on the embedded cluster.
+    pub rsync_port: u16,
+    /// The only namespace that is watched; all of them when absent.
+    pub watch_namespace: Option<String>,
+    /// How many sources transfer at once; zero means no limit.
+    pub max_concurrent_syncs: usize,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served; nowhere when absent. Port 0 means any.
+    pub http: Option<SocketAddr>,
+    /// Where schedules are read that name no zone; the system's zone when absent.
+    pub zone: Option<TimeZone>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            mover_image: "syncline".to_owned(),
+            rsync_port: 22,
+            watch_namespace: None,
+            max_concurrent_syncs: 0,
+            http: None,
+            zone: None,
+        }
+    }
+}
+
+/// Why the operator could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The port for metrics is not to be had.
+    #[error("the address {address} for metrics and health could not be opened; choose another one")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Serving metrics ended.
+    #[error("metrics and health are not served any more")]
+    Serve(#[source] std::io::Error),
+    /// A part of the operator ended that must not.
+    #[error("a part of the operator ended unexpectedly; this is a bug")]
+    Ended,
+}
+
+/// An operator that has opened its port and is ready to run.
+pub struct Operator {
+    client: Client,
+    options: Options,
+    clock: Arc<dyn Clock>,
+    listener: Option<(TcpListener, SocketAddr)>,
+}
+
+/// Runs an operator until `stop`: [`Operator::bind`] and [`Operator::run`] in one.
+pub async fn run(
+    client: Client,
+    options: Options,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    Operator::bind(client, options, clock)
+        .await?
+        .run(stop)
+        .await
+}
+
+impl Operator {
+    /// Opens the port for metrics, if one is wanted.
+    pub async fn bind(
+        client: Client,
+        options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let listener = match options.http {
+            Some(address) => Some(
+                http::bind(address)
+                    .await
+                    .map_err(|source| Error::Bind { address, source })?,
+            ),
+            None => None,
+        };
+        Ok(Self {
+            client,
+            options,
+            clock,
+            listener,
+        })
+    }
+
+    /// Where metrics and health are served.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.listener.as_ref().map(|(_, address)| *address)
+    }
+
+    /// Watches and acts until `stop`; looks under way then are waited for.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let stop = stop.child_token();
+        let (queue, ready) = (Queue::default(), Arc::new(AtomicBool::new(false)));
+        let metrics = Arc::new(Metrics::default());
+        let context = Arc::new(Context {
+            client: self.client.clone(),
+            clock: Arc::clone(&self.clock),
+            settings: plan::Settings {
+                zone: self.options.zone.clone().unwrap_or_else(TimeZone::system),
+                mover_image: self.options.mover_image.clone(),
+                rsync_port: self.options.rsync_port,
+            },
+            queue: queue.clone(),
+            metrics: Arc::clone(&metrics),
+            events: events::Events::default(),
+            followers: follow::Followers::default(),
+            slots: slots::Slots::new(self.options.max_concurrent_syncs),
+            failures: failures::Failures::default(),
+        });
+        let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
+        if let Some((listener, address)) = self.listener {
+            tracing::info!(%address, "serving metrics and health");
+            let shown = http::Shown {
+                metrics,
+                ready: Arc::clone(&ready),
+                clock: Arc::clone(&self.clock),
+            };
+            let serve = http::serve(listener, shown, stop.clone());
+            parts.spawn(async move { serve.await.map_err(Error::Serve) });
+        }
+        let namespace = self.options.watch_namespace.clone();
+        let mut watches = runtime::Watches::start(
+            self.client,
+            namespace,
+            queue.clone(),
+            Arc::clone(&self.clock),
+            (ready, stop.clone()),
+        );
+        parts.spawn(async move {
+            while watches.join_next().await.is_some() {}
+            Ok(())
+        });
+        let work = queue.run(self.clock, CONCURRENT_LOOKS, stop.clone(), move |key| {
+            Arc::clone(&context).reconcile(key)
+        });
+        parts.spawn(async move {
+            work.await;
+            Ok(())
+        });
+        supervise(parts, &stop).await
+    }
+}
+
+/// Waits for all parts. That one ends before it was asked to ends the others.
+async fn supervise(
+    mut parts: JoinSet<Result<(), Error>>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    while let Some(ended) = parts.join_next().await {
+        if !stop.is_cancelled() && outcome.is_ok() {
+            outcome = match ended {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(())) | Err(_) => Err(Error::Ended),
+            };
+        }
+        stop.cancel();
+    }
+    outcome
+}

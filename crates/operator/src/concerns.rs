@@ -1,0 +1,149 @@
+//! Which resources an event about another object concerns.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use syncline_api::names::Side;
+use syncline_api::{GROUP, ReplicationDestination, ReplicationSource};
+
+use crate::kinds::{Key, kind_of};
+use crate::plan::RESOURCE;
+use crate::subject::{annotation, owners};
+
+/// The kinds that are referred to by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// By nothing but owner references.
+    Nothing,
+    /// Sources' and destinations' claims.
+    Claim,
+    /// Secrets with keys.
+    Secret,
+    /// Movers' service accounts.
+    ServiceAccount,
+    /// Storage classes.
+    StorageClass,
+    /// Snapshot classes.
+    SnapshotClass,
+}
+
+/// The resource that an object was made for: by its owner reference, or by a mover pod's annotation.
+pub fn made_for(metadata: &ObjectMeta) -> Vec<Key> {
+    let Some(namespace) = &metadata.namespace else {
+        return Vec::new();
+    };
+    let key = |side, name: &str| Key {
+        side,
+        namespace: namespace.clone(),
+        name: name.to_owned(),
+    };
+    let side_of = |kind: &str| {
+        [Side::Source, Side::Destination]
+            .into_iter()
+            .find(|side| kind_of(*side) == kind)
+    };
+    let owned = owners(metadata)
+        .filter(|owner| owner.api_version.split('/').next() == Some(GROUP))
+        .filter_map(|owner| side_of(&owner.kind).map(|side| key(side, &owner.name)));
+    let annotated = annotation(metadata, RESOURCE).and_then(|text| text.split_once('/'));
+    let annotated = annotated.and_then(|(kind, name)| side_of(kind).map(|side| key(side, name)));
+    owned.chain(annotated).collect()
+}
+
+/// Whether a source's spec names the object.
+pub fn source_names(source: &ReplicationSource, named: Named, object: &ObjectMeta) -> bool {
+    let rsync = source.spec.rsync.as_ref();
+    let name = match named {
+        Named::Nothing => None,
+        Named::Claim => source.spec.source_pvc.as_ref(),
+        Named::Secret => rsync.and_then(|rsync| rsync.ssh_keys.as_ref()),
+        Named::ServiceAccount => rsync.and_then(|rsync| rsync.mover_service_account.as_ref()),
+        Named::StorageClass => rsync.and_then(|rsync| rsync.volume.storage_class_name.as_ref()),
+        Named::SnapshotClass => {
+            rsync.and_then(|rsync| rsync.volume.volume_snapshot_class_name.as_ref())
+        }
+    };
+    is(source, name, object)
+}
+
+/// Whether a destination's spec names the object.
+pub fn destination_names(
+    destination: &ReplicationDestination,
+    named: Named,
+    object: &ObjectMeta,
+) -> bool {
+    let rsync = destination.spec.rsync.as_ref();
+    let name = match named {
+        Named::Nothing => None,
+        Named::Claim => rsync.and_then(|rsync| rsync.volume.destination_pvc.as_ref()),
+        Named::Secret => rsync.and_then(|rsync| rsync.ssh_keys.as_ref()),
+        Named::ServiceAccount => rsync.and_then(|rsync| rsync.mover_service_account.as_ref()),
+        Named::StorageClass => rsync.and_then(|rsync| rsync.volume.storage_class_name.as_ref()),
+        Named::SnapshotClass => {
+            rsync.and_then(|rsync| rsync.volume.volume_snapshot_class_name.as_ref())
+        }
+    };
+    is(destination, name, object)
+}
+
+/// Same name, and same namespace unless the object has none.
+fn is<K: Resource>(resource: &K, name: Option<&String>, object: &ObjectMeta) -> bool {
+    name.is_some()
+        && name == object.name.as_ref()
+        && (object.namespace.is_none() || object.namespace == resource.meta().namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn metadata(value: serde_json::Value) -> ObjectMeta {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn an_object_concerns_the_resource_that_controls_it() {
+        let owner = |kind: &str, group: &str| {
+            metadata(json!({"namespace": "ns", "name": "x", "ownerReferences": [
+                {"apiVersion": format!("{group}/v1alpha1"), "kind": kind, "name": "db", "uid": "1"}]}))
+        };
+        let source = Key {
+            side: Side::Source,
+            namespace: "ns".into(),
+            name: "db".into(),
+        };
+        assert_eq!(
+            made_for(&owner("ReplicationSource", "volsync.backube")),
+            [source]
+        );
+        assert!(made_for(&owner("ReplicationSource", "elsewhere.example")).is_empty());
+        assert!(made_for(&owner("Job", "volsync.backube")).is_empty());
+    }
+
+    #[test]
+    fn a_mover_pod_concerns_the_resource_it_works_for() {
+        let pod = metadata(json!({"namespace": "ns", "name": "x",
+            "annotations": {"syncline.dev/resource": "ReplicationDestination/db"}}));
+        assert_eq!(
+            made_for(&pod),
+            [Key {
+                side: Side::Destination,
+                namespace: "ns".into(),
+                name: "db".into()
+            }]
+        );
+    }
+
+    #[test]
+    fn a_late_claim_concerns_the_sources_that_wait_for_it() {
+        let mut source: ReplicationSource = serde_json::from_value(json!({
+            "metadata": {"namespace": "ns", "name": "db"}, "spec": {"sourcePVC": "late"}}))
+        .unwrap();
+        let claim = metadata(json!({"namespace": "ns", "name": "late"}));
+        assert!(source_names(&source, Named::Claim, &claim));
+        assert!(!source_names(&source, Named::Secret, &claim));
+        source.metadata.namespace = Some("elsewhere".into());
+        assert!(!source_names(&source, Named::Claim, &claim));
+    }
+}

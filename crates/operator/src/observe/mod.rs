@@ -1,0 +1,365 @@
+//! Observe: the operator's only reader. Live requests, never a cache: what a plan makes or deletes because something is
+//! absent must not rest on what was true a while ago.
+
+mod read;
+mod world;
+
+use futures::try_join;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{
+    Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
+};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::Client;
+use syncline_api::movers::CopyMethod;
+use syncline_api::names::{self, Mover, Side};
+use syncline_api::{ReplicationDestination, ReplicationSource, labels};
+
+use crate::kinds::{Key, VolumeSnapshot, VolumeSnapshotClass};
+use crate::plan::{has_ended, mounted_claim, report_of};
+use crate::status::State;
+use crate::subject::{Spec, Subject, annotation, has_label, owners};
+use read::Reader;
+
+pub use read::Error;
+pub use world::{Found, Labelled, Secrets, World};
+
+/// One resource as it was read, with the whole of its status.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resource {
+    /// A source.
+    Source(Box<ReplicationSource>),
+    /// A destination.
+    Destination(Box<ReplicationDestination>),
+}
+
+impl Resource {
+    /// The resource without the difference between the kinds.
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::Source(source) => Subject::of_source(source),
+            Self::Destination(destination) => Subject::of_destination(destination),
+        }
+    }
+
+    /// The merge patch that takes its status to `state`; `None` when there is nothing to change.
+    pub fn status_change(&self, state: &State) -> Option<serde_json::Value> {
+        let (old, new) = match self {
+            Self::Source(source) => {
+                let mut status = source.status.clone().unwrap_or_default();
+                state.write_source(&mut status);
+                (
+                    serde_json::to_value(&source.status).ok()?,
+                    serde_json::to_value(status).ok()?,
+                )
+            }
+            Self::Destination(destination) => {
+                let mut status = destination.status.clone().unwrap_or_default();
+                state.write_destination(&mut status);
+                (
+                    serde_json::to_value(&destination.status).ok()?,
+                    serde_json::to_value(status).ok()?,
+                )
+            }
+        };
+        crate::status::difference(&old, &new)
+    }
+}
+
+/// Reads a resource; `None` when it is no more.
+pub async fn resource(client: &Client, key: &Key) -> Result<Option<Resource>, Error> {
+    let reader = Reader::new(client, &key.namespace);
+    Ok(match key.side {
+        Side::Source => reader
+            .get(&key.name)
+            .await?
+            .map(|source| Resource::Source(Box::new(source))),
+        Side::Destination => reader
+            .get(&key.name)
+            .await?
+            .map(|destination| Resource::Destination(Box::new(destination))),
+    })
+}
+
+/// Reads everything that a plan for `subject` may depend on, apart from what the operator itself knows.
+pub async fn world(client: &Client, subject: &Subject) -> Result<World, Error> {
+    let reader = Reader::new(client, &subject.key.namespace);
+    let named = Named::by(subject);
+    let (identity, secrets, service, job, claims, labelled) = try_join!(
+        identity(&reader, subject, &named),
+        secrets(&reader, subject, &named),
+        reader.get::<Service>(&named.service),
+        reader.get::<Job>(&named.job),
+        claims(&reader, &named),
+        labelled(&reader, &subject.uid),
+    )?;
+    let (given_claim, own_claim) = claims;
+    let (labelled, snapshots_known) = labelled;
+    let (service_account, role, role_binding) = identity;
+    let mut world = World {
+        service_account,
+        role,
+        role_binding,
+        secrets,
+        service,
+        job,
+        given_claim,
+        own_claim,
+        labelled,
+        snapshots_known,
+        ..World::default()
+    };
+    look_closer(&reader, subject, &named, &mut world).await?;
+    Ok(world)
+}
+
+/// Reads what depends on what was read before.
+async fn look_closer(
+    reader: &Reader<'_>,
+    subject: &Subject,
+    named: &Named<'_>,
+    world: &mut World,
+) -> Result<(), Error> {
+    if let Some(job) = world.job.clone() {
+        world.pods = pods_of(reader, &job).await?;
+        world.log = last_words(reader, &job, &world.pods).await;
+        if let Some(name) = mounted_claim(&job).filter(|name| world.claim(name).is_none()) {
+            world.job_claim = reader.get(&name).await?;
+        }
+    } else if subject.state.last_sync_start_time.is_some() && named.direct {
+        (world.users, world.nodes) = users(reader, named.volume(world)).await?;
+    }
+    if world.snapshots_known {
+        world.snapshot = match snapshot_name(subject, world) {
+            Some(name) => reader.get(&name).await?,
+            None => None,
+        };
+        if subject.key.side == Side::Destination {
+            let label = format!("{}={}", labels::CREATED_BY, labels::CREATED_BY_VOLSYNC);
+            world.images = reader.list(&label).await?.unwrap_or_default();
+        }
+    }
+    world.storage_class = reader.finds::<StorageClass>(named.storage_class).await?;
+    world.snapshot_class = reader
+        .finds::<VolumeSnapshotClass>(named.snapshot_class)
+        .await?;
+    Ok(())
+}
+
+/// The names of what is to be read.
+struct Named<'a> {
+    job: String,
+    service: String,
+    given_claim: Option<&'a str>,
+    own_claim: String,
+    ssh_keys: Option<&'a str>,
+    service_account: Option<&'a str>,
+    storage_class: Option<&'a str>,
+    snapshot_class: Option<&'a str>,
+    direct: bool,
+}
+
+impl<'a> Named<'a> {
+    fn by(subject: &'a Subject) -> Self {
+        let (side, name) = (subject.key.side, &subject.key.name);
+        let mut named = Self {
+            job: names::job(Mover::Rsync, side, name),
+            service: names::service(Mover::Rsync, side, name),
+            given_claim: None,
+            own_claim: names::data_pvc(Mover::Rsync, side, name),
+            ssh_keys: None,
+            service_account: None,
+            storage_class: None,
+            snapshot_class: None,
+            direct: false,
+        };
+        match &subject.spec {
+            Spec::Source(spec) => {
+                named.given_claim = some(spec.source_pvc.as_ref());
+                if let Some(rsync) = &spec.rsync {
+                    named.ssh_keys = some(rsync.ssh_keys.as_ref());
+                    named.service_account = some(rsync.mover_service_account.as_ref());
+                    named.storage_class = some(rsync.volume.storage_class_name.as_ref());
+                    named.snapshot_class = some(rsync.volume.volume_snapshot_class_name.as_ref());
+                    named.direct = rsync.volume.copy_method.is_some_and(CopyMethod::is_direct);
+                }
+            }
+            Spec::Destination(spec) => {
+                if let Some(rsync) = &spec.rsync {
+                    named.given_claim = some(rsync.volume.destination_pvc.as_ref());
+                    named.ssh_keys = some(rsync.ssh_keys.as_ref());
+                    named.service_account = some(rsync.mover_service_account.as_ref());
+                    named.storage_class = some(rsync.volume.storage_class_name.as_ref());
+                    named.snapshot_class = some(rsync.volume.volume_snapshot_class_name.as_ref());
+                    named.direct = rsync.volume.copy_method.is_some_and(CopyMethod::is_direct);
+                }
+            }
+        }
+        named
+    }
+
+    fn volume<'w>(&self, world: &'w World) -> Option<&'w str> {
+        let claim = if self.given_claim.is_some() {
+            &world.given_claim
+        } else {
+            &world.own_claim
+        };
+        claim.as_ref()?.metadata.name.as_deref()
+    }
+}
+
+/// An empty name names nothing.
+fn some(name: Option<&String>) -> Option<&str> {
+    name.map(String::as_str).filter(|name| !name.is_empty())
+}
+
+type Identity = (Option<ServiceAccount>, Option<Role>, Option<RoleBinding>);
+
+async fn identity(
+    reader: &Reader<'_>,
+    subject: &Subject,
+    named: &Named<'_>,
+) -> Result<Identity, Error> {
+    if let Some(name) = named.service_account {
+        return Ok((reader.get(name).await?, None, None));
+    }
+    let name = names::service_account(subject.key.side, &subject.key.name);
+    try_join!(reader.get(&name), reader.get(&name), reader.get(&name))
+}
+
+async fn secrets(
+    reader: &Reader<'_>,
+    subject: &Subject,
+    named: &Named<'_>,
+) -> Result<Secrets, Error> {
+    if let Some(name) = named.ssh_keys {
+        return Ok(Secrets {
+            given: reader.get::<Secret>(name).await?,
+            ..Secrets::default()
+        });
+    }
+    let (side, name) = (subject.key.side, &subject.key.name);
+    let (main, source, destination) = (
+        names::ssh_keys_main(side, name),
+        names::ssh_keys_source(side, name),
+        names::ssh_keys_destination(side, name),
+    );
+    let (main, source, destination) = try_join!(
+        reader.get(&main),
+        reader.get(&source),
+        reader.get(&destination)
+    )?;
+    Ok(Secrets {
+        given: None,
+        main,
+        source,
+        destination,
+    })
+}
+
+type Claims = (Option<PersistentVolumeClaim>, Option<PersistentVolumeClaim>);
+
+async fn claims(reader: &Reader<'_>, named: &Named<'_>) -> Result<Claims, Error> {
+    let given = async {
+        match named.given_claim {
+            Some(name) => reader.get(name).await,
+            None => Ok(None),
+        }
+    };
+    try_join!(given, reader.get(&named.own_claim))
+}
+
+async fn labelled(reader: &Reader<'_>, uid: &str) -> Result<(Labelled, bool), Error> {
+    let label = format!("{}={uid}", labels::CLEANUP);
+    let (jobs, claims, snapshots) = try_join!(
+        reader.list(&label),
+        reader.list(&label),
+        reader.list::<VolumeSnapshot>(&label)
+    )?;
+    let known = snapshots.is_some();
+    let labelled = Labelled {
+        jobs: jobs.unwrap_or_default(),
+        claims: claims.unwrap_or_default(),
+        snapshots: snapshots.unwrap_or_default(),
+    };
+    Ok((labelled, known))
+}
+
+/// The pods of this Job, and not of an earlier one of the same name.
+async fn pods_of(reader: &Reader<'_>, job: &Job) -> Result<Vec<Pod>, Error> {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let mut pods: Vec<Pod> = reader
+        .list(&format!("job-name={name}"))
+        .await?
+        .unwrap_or_default();
+    pods.retain(|pod| {
+        owners(&pod.metadata).any(|owner| Some(&owner.uid) == job.metadata.uid.as_ref())
+    });
+    Ok(pods)
+}
+
+/// The end of the log of a mover that left no report.
+async fn last_words(reader: &Reader<'_>, job: &Job, pods: &[Pod]) -> Option<String> {
+    if !has_ended(job) || pods.iter().any(|pod| report_of(pod).is_some()) {
+        return None;
+    }
+    let newest = pods.iter().max_by_key(|pod| {
+        pod.metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|created| created.0)
+    })?;
+    reader.log(newest.metadata.name.as_deref()?).await
+}
+
+/// Pods other than movers that use a claim, and their nodes.
+async fn users(reader: &Reader<'_>, claim: Option<&str>) -> Result<(Vec<Pod>, Vec<Node>), Error> {
+    let Some(claim) = claim else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let mut pods: Vec<Pod> = reader.list("").await?.unwrap_or_default();
+    pods.retain(|pod| {
+        uses(pod, claim)
+            && !has_label(
+                &pod.metadata,
+                labels::CREATED_BY,
+                labels::CREATED_BY_VOLSYNC,
+            )
+    });
+    let mut nodes = Vec::new();
+    let mut names: Vec<&str> = pods
+        .iter()
+        .filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        nodes.extend(reader.get_global::<Node>(name).await?);
+    }
+    Ok((pods, nodes))
+}
+
+fn uses(pod: &Pod, claim: &str) -> bool {
+    let volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    volumes
+        .filter_map(|volume| volume.persistent_volume_claim.as_ref())
+        .any(|source| source.claim_name == claim)
+}
+
+/// The snapshot that matters now: of a source's image; at a destination, the one whose name the volume bears.
+fn snapshot_name(subject: &Subject, world: &World) -> Option<String> {
+    if subject.key.side == Side::Source {
+        return Some(names::source_snapshot(&subject.key.name));
+    }
+    let claim = match world.job.as_ref().and_then(mounted_claim) {
+        Some(name) => world.claim(&name),
+        None => world.given_claim.as_ref().or(world.own_claim.as_ref()),
+    };
+    annotation(&claim?.metadata, labels::SNAPSHOT_NAME)
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+}

@@ -1,0 +1,150 @@
+//! The requests that reading takes.
+
+use std::fmt::Debug;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams, LogParams};
+use kube::core::{ClusterResourceScope, NamespaceResourceScope};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+
+use super::Found;
+use crate::plan::CONTAINER;
+
+/// Objects a page of a list holds at most.
+const PAGE: u32 = 500;
+/// Lines of a log that are read when a mover left no report.
+const LOG_LINES: i64 = 200;
+
+/// Something could not be read. It is tried again, with backoff.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} could not be read")]
+pub struct Error {
+    /// What was to be read.
+    what: String,
+    /// Why not.
+    #[source]
+    pub source: Box<kube::Error>,
+}
+
+impl Error {
+    fn new(what: String, source: kube::Error) -> Self {
+        Self {
+            what,
+            source: Box::new(source),
+        }
+    }
+}
+
+/// Reads in one namespace.
+pub(super) struct Reader<'a> {
+    client: &'a Client,
+    namespace: &'a str,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(client: &'a Client, namespace: &'a str) -> Self {
+        Self { client, namespace }
+    }
+
+    pub(super) async fn get<K>(&self, name: &str) -> Result<Option<K>, Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
+        api.get_opt(name).await.map_err(|error| {
+            Error::new(format!("{} {}/{name}", K::kind(&()), self.namespace), error)
+        })
+    }
+
+    pub(super) async fn get_global<K>(&self, name: &str) -> Result<Option<K>, Error>
+    where
+        K: Resource<Scope = ClusterResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let api: Api<K> = Api::all(self.client.clone());
+        api.get_opt(name)
+            .await
+            .map_err(|error| Error::new(format!("{} {name}", K::kind(&())), error))
+    }
+
+    /// Whether a class exists. An operator that may not read classes takes them for present: the API server will tell.
+    pub(super) async fn finds<K>(&self, name: Option<&str>) -> Result<Found, Error>
+    where
+        K: Resource<Scope = ClusterResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let Some(name) = name else {
+            return Ok(Found::NotNamed);
+        };
+        let api: Api<K> = Api::all(self.client.clone());
+        match api.get_metadata_opt(name).await {
+            Ok(Some(_)) => Ok(Found::Present),
+            Ok(None) => Ok(Found::Missing),
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(Found::Present),
+            Err(error) => Err(Error::new(format!("{} {name}", K::kind(&())), error)),
+        }
+    }
+
+    /// All objects with a label; `None` when the cluster does not know the kind.
+    pub(super) async fn list<K>(&self, label: &str) -> Result<Option<Vec<K>>, Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
+        let mut parameters = ListParams::default().limit(PAGE);
+        if !label.is_empty() {
+            parameters = parameters.labels(label);
+        }
+        let mut all = Vec::new();
+        loop {
+            let page = match api.list(&parameters).await {
+                Ok(page) => page,
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(None),
+                Err(error) => {
+                    return Err(Error::new(
+                        format!("{} in {}", K::plural(&()), self.namespace),
+                        error,
+                    ));
+                }
+            };
+            all.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters = parameters.continue_token(&token),
+                None => return Ok(Some(all)),
+            }
+        }
+    }
+
+    /// The end of a mover's log. That it cannot be read never keeps a run from ending.
+    pub(super) async fn log(&self, pod: &str) -> Option<String> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), self.namespace);
+        let parameters = LogParams {
+            container: Some(CONTAINER.to_owned()),
+            tail_lines: Some(LOG_LINES),
+            ..LogParams::default()
+        };
+        match api.logs(pod, &parameters).await {
+            Ok(text) => {
+                let lines = text
+                    .lines()
+                    .filter(|line| syncline_api::report::parse_line(line).is_none());
+                Some(lines.collect::<Vec<_>>().join("\n"))
+            }
+            Err(error) => {
+                tracing::debug!(pod, %error, "the mover's log could not be read");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What was seen of the cluster, for one resource at one moment.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{
+    Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
+};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use syncline_api::status::Progress;
+
+use crate::kinds::VolumeSnapshot;
+
+/// Whether a class that a spec names exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Found {
+    /// The spec names none.
+    #[default]
+    NotNamed,
+    /// It exists.
+    Present,
+    /// It does not.
+    Missing,
+}
+
+/// The Secrets with ssh keys.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Secrets {
+    /// The user's, if the spec names one.
+    pub given: Option<Secret>,
+    /// The one that keys are made in.
+    pub main: Option<Secret>,
+    /// The source's part of it.
+    pub source: Option<Secret>,
+    /// The destination's part of it.
+    pub destination: Option<Secret>,
+}
+
+/// Objects that carry this resource's cleanup label.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Labelled {
+    /// Jobs.
+    pub jobs: Vec<Job>,
+    /// Claims.
+    pub claims: Vec<PersistentVolumeClaim>,
+    /// Snapshots.
+    pub snapshots: Vec<VolumeSnapshot>,
+}
+
+/// Everything that a plan may depend on, apart from the resource itself and the moment.
+///
+/// Objects are found by their deterministic names; that one has the name does not mean that it is ours.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct World {
+    /// The mover's service account: the user's, or ours.
+    pub service_account: Option<ServiceAccount>,
+    /// Its role, if it is ours.
+    pub role: Option<Role>,
+    /// Its role binding, if it is ours.
+    pub role_binding: Option<RoleBinding>,
+    /// The Secrets with ssh keys.
+    pub secrets: Secrets,
+    /// The mover's Service.
+    pub service: Option<Service>,
+    /// The mover's Job.
+    pub job: Option<Job>,
+    /// That Job's pods.
+    pub pods: Vec<Pod>,
+    /// The end of the mover's log, read only when the Job has ended and no pod left a report.
+    pub log: Option<String>,
+    /// What the running mover last said of its progress.
+    pub progress: Option<Progress>,
+    /// The user's claim: a source's, or the one a destination is to write to.
+    pub given_claim: Option<PersistentVolumeClaim>,
+    /// Our claim: a source's image, or the volume of a destination.
+    pub own_claim: Option<PersistentVolumeClaim>,
+    /// The claim that the Job mounts, if it is neither of these any more.
+    pub job_claim: Option<PersistentVolumeClaim>,
+    /// The snapshot of a source's image; at a destination, the one whose name its volume bears.
+    pub snapshot: Option<VolumeSnapshot>,
+    /// All snapshots in the namespace that were made by an operator of this API. Destinations only.
+    pub images: Vec<VolumeSnapshot>,
+    /// What the cleanup label is on.
+    pub labelled: Labelled,
+    /// The storage class that the spec names.
+    pub storage_class: Found,
+    /// The snapshot class that the spec names.
+    pub snapshot_class: Found,
+    /// Whether the cluster knows snapshots.
+    pub snapshots_known: bool,
+    /// Pods that use the volume, other than movers. Only where the volume itself is used and no Job runs yet.
+    pub users: Vec<Pod>,
+    /// The nodes of those pods.
+    pub nodes: Vec<Node>,
+    /// Whether another transfer may start now.
+    pub may_start: bool,
+}
+
+impl World {
+    /// The claim named `name` among those that were read.
+    pub fn claim(&self, name: &str) -> Option<&PersistentVolumeClaim> {
+        [&self.given_claim, &self.own_claim, &self.job_claim]
+            .into_iter()
+            .flatten()
+            .find(|claim| claim.metadata.name.as_deref() == Some(name))
+    }
+}

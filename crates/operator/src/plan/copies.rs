@@ -1,0 +1,565 @@
+//! The volume that a run reads or writes: a source's point-in-time copy, or a destination's own.
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, TypedLocalObjectReference,
+    VolumeResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use syncline_api::labels;
+use syncline_api::names::{self, Mover, Side};
+
+use super::draft::{Draft, reference};
+use super::placement::{Placement, access_modes, beside_users};
+use super::{Fault, Input, Kind, Object};
+use crate::kinds::{VolumeSnapshot, VolumeSnapshotOrigin, VolumeSnapshotSpec};
+use crate::observe::Found;
+use crate::quantity;
+use crate::subject::has_label;
+use crate::validate::{DestinationVolume, Image, PointInTime, SourceVolume, Target, Volume};
+
+/// How long a claim may be unbound before an event says so.
+const BOUND_WITHIN: SignedDuration = SignedDuration::from_mins(2);
+/// How long a snapshot may be unbound before an event says so.
+const CUT_WITHIN: SignedDuration = SignedDuration::from_secs(30);
+/// How long a driver may try to make a snapshot before a new one is asked for.
+const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_mins(5);
+
+/// The volume of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Data {
+    /// The claim.
+    pub(super) claim: String,
+    /// Whether it is mounted for reading only.
+    pub(super) read_only: bool,
+    /// Where the mover has to run.
+    pub(super) placement: Placement,
+}
+
+/// Sees to the volume; `None` while it is not ready yet.
+pub(super) fn prepare(
+    draft: &mut Draft<'_>,
+    input: &Input<'_>,
+    volume: &Volume,
+) -> Result<Option<Data>, Fault> {
+    check_classes(input, volume)?;
+    match volume {
+        Volume::Source(source) => prepare_source(draft, input, source),
+        Volume::Destination(destination) => prepare_destination(draft, input, destination),
+    }
+}
+
+/// What has to be there before a run is worth starting. Without the user's claim nothing is even tried.
+pub(super) fn check_claim(input: &Input<'_>, volume: &Volume) -> Result<(), Fault> {
+    let name = match volume {
+        Volume::Source(source) => &source.claim,
+        Volume::Destination(DestinationVolume {
+            target: Target::Given(claim),
+            ..
+        }) => claim,
+        Volume::Destination(_) => return Ok(()),
+    };
+    usable(input, name).map(|_| ())
+}
+
+fn usable<'a>(input: &Input<'a>, name: &str) -> Result<&'a PersistentVolumeClaim, Fault> {
+    let namespace = input.namespace().to_owned();
+    let Some(claim) = &input.world.given_claim else {
+        return Err(Fault::claim_missing(
+            input.subject.key.side,
+            &namespace,
+            name,
+        ));
+    };
+    if claim
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        == Some("Lost")
+    {
+        return Err(Fault::ClaimLost {
+            namespace,
+            name: name.to_owned(),
+        });
+    }
+    if claim
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.volume_mode.as_deref())
+        == Some("Block")
+    {
+        return Err(Fault::BlockVolume {
+            namespace,
+            name: name.to_owned(),
+        });
+    }
+    Ok(claim)
+}
+
+fn check_classes(input: &Input<'_>, volume: &Volume) -> Result<(), Fault> {
+    let (storage, snapshot, snapshots, instead) = match volume {
+        Volume::Source(source) => {
+            let snapshots = source.method == PointInTime::Snapshot;
+            (
+                source.storage_class.as_ref(),
+                source.snapshot_class.as_ref(),
+                snapshots,
+                "Clone or Direct",
+            )
+        }
+        Volume::Destination(destination) => {
+            let storage = match &destination.target {
+                Target::Made { storage_class, .. } => storage_class.as_ref(),
+                Target::Given(_) => None,
+            };
+            (
+                storage,
+                destination.snapshot_class.as_ref(),
+                destination.image == Image::Snapshot,
+                "Direct",
+            )
+        }
+    };
+    if let (Some(name), Found::Missing) = (storage, input.world.storage_class) {
+        return Err(Fault::StorageClassMissing { name: name.clone() });
+    }
+    if snapshots && !input.world.snapshots_known {
+        return Err(Fault::SnapshotsUnknown { instead });
+    }
+    if let (true, Some(name), Found::Missing) = (snapshots, snapshot, input.world.snapshot_class) {
+        return Err(Fault::SnapshotClassMissing { name: name.clone() });
+    }
+    Ok(())
+}
+
+fn prepare_source(
+    draft: &mut Draft<'_>,
+    input: &Input<'_>,
+    source: &SourceVolume,
+) -> Result<Option<Data>, Fault> {
+    if source.method == PointInTime::Direct {
+        let claim = usable(input, &source.claim)?;
+        let placement = beside_users(input, claim)?;
+        return Ok(Some(Data {
+            claim: source.claim.clone(),
+            read_only: read_only(claim),
+            placement,
+        }));
+    }
+    let name = names::data_pvc(Mover::Rsync, Side::Source, input.name());
+    if let Some(copy) = &input.world.own_claim {
+        input.check_owned("PersistentVolumeClaim", Some(&copy.metadata))?;
+        if copy.metadata.deletion_timestamp.is_some() {
+            return Ok(None);
+        }
+        remind_unbound(draft, input, copy);
+        return Ok(Some(Data {
+            claim: name,
+            read_only: read_only(copy),
+            placement: Placement::default(),
+        }));
+    }
+    let origin = usable(input, &source.claim)?;
+    let copied = match source.method {
+        PointInTime::Snapshot => match ready_snapshot(draft, input, source)? {
+            Some(snapshot) => from_snapshot(input, source, origin, snapshot)?,
+            None => return Ok(None),
+        },
+        PointInTime::Clone | PointInTime::Direct => from_claim(input, source, origin)?,
+    };
+    let related = reference("v1", "PersistentVolumeClaim", &copied.metadata);
+    let read_only = read_only(&copied);
+    draft.note(
+        "PersistentVolumeClaimCreated",
+        "CreatePersistentVolumeClaim",
+        "Made the copy that is sent".to_owned(),
+        Some(related),
+    );
+    draft.plan.apply.push(Object::Claim(Box::new(copied)));
+    Ok(Some(Data {
+        claim: name,
+        read_only,
+        placement: Placement::default(),
+    }))
+}
+
+/// The snapshot of the source, once a volume can be made from it.
+fn ready_snapshot<'a>(
+    draft: &mut Draft<'_>,
+    input: &Input<'a>,
+    source: &SourceVolume,
+) -> Result<Option<&'a VolumeSnapshot>, Fault> {
+    let name = names::source_snapshot(input.name());
+    let Some(snapshot) = &input.world.snapshot else {
+        cut(
+            draft,
+            input.temporary(name),
+            &source.claim,
+            source.snapshot_class.clone(),
+        );
+        return Ok(None);
+    };
+    input.check_owned("VolumeSnapshot", Some(&snapshot.metadata))?;
+    if is_ready(draft, input, snapshot)? {
+        Ok(Some(snapshot))
+    } else {
+        Ok(None)
+    }
+}
+
+/// Plans a snapshot of `claim`.
+pub(super) fn cut(draft: &mut Draft<'_>, metadata: ObjectMeta, claim: &str, class: Option<String>) {
+    let source = VolumeSnapshotOrigin {
+        persistent_volume_claim_name: Some(claim.to_owned()),
+        ..VolumeSnapshotOrigin::default()
+    };
+    let snapshot = VolumeSnapshot {
+        metadata,
+        spec: VolumeSnapshotSpec {
+            source,
+            volume_snapshot_class_name: class,
+        },
+        status: None,
+    };
+    let related = reference(
+        "snapshot.storage.k8s.io/v1",
+        "VolumeSnapshot",
+        &snapshot.metadata,
+    );
+    draft.note(
+        "VolumeSnapshotCreated",
+        "CreateVolumeSnapshot",
+        format!("Made a snapshot of volume {claim}"),
+        Some(related),
+    );
+    draft.plan.apply.push(Object::Snapshot(Box::new(snapshot)));
+}
+
+/// Whether a volume can be made from a snapshot: it is bound, ready and not on its way out.
+pub(super) fn is_ready(
+    draft: &mut Draft<'_>,
+    input: &Input<'_>,
+    snapshot: &VolumeSnapshot,
+) -> Result<bool, Fault> {
+    if snapshot.metadata.deletion_timestamp.is_some() {
+        return Ok(false);
+    }
+    let status = snapshot.status.clone().unwrap_or_default();
+    let bound = status
+        .bound_volume_snapshot_content_name
+        .is_some_and(|name| !name.is_empty());
+    if bound && status.ready_to_use == Some(true) {
+        return Ok(true);
+    }
+    let age = snapshot
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|created| (created.0, input.now().duration_since(created.0)));
+    if let Some(error) = status.error {
+        match age {
+            Some((_, age)) if age >= GIVE_UP_AFTER => {
+                draft.delete(Kind::Snapshot, &snapshot.metadata);
+            }
+            Some((created, _)) => draft.wake(created + GIVE_UP_AFTER),
+            None => {}
+        }
+        return Err(Fault::SnapshotFailed {
+            namespace: input.namespace().to_owned(),
+            name: snapshot.metadata.name.clone().unwrap_or_default(),
+            reason: error
+                .message
+                .unwrap_or_else(|| "the driver gives no reason".to_owned()),
+        });
+    }
+    match age {
+        Some((created, age)) if !bound && age < CUT_WITHIN => draft.wake(created + CUT_WITHIN),
+        Some(_) if !bound => {
+            let related = reference(
+                "snapshot.storage.k8s.io/v1",
+                "VolumeSnapshot",
+                &snapshot.metadata,
+            );
+            let text = "Snapshot is not bound yet; see its own events".to_owned();
+            draft.warn(
+                "VolumeSnapshotNotBound",
+                "CreateVolumeSnapshot",
+                text,
+                Some(related),
+            );
+        }
+        _ => {}
+    }
+    Ok(false)
+}
+
+fn from_claim(
+    input: &Input<'_>,
+    source: &SourceVolume,
+    origin: &PersistentVolumeClaim,
+) -> Result<PersistentVolumeClaim, Fault> {
+    let own_size = size_of(origin);
+    if let (Some(asked), Some(needed)) = (&source.capacity, &own_size) {
+        check_size(asked, needed, || {
+            format!(
+                "a clone of PersistentVolumeClaim {}/{}",
+                input.namespace(),
+                source.claim
+            )
+        })?;
+    }
+    let origin_reference = TypedLocalObjectReference {
+        api_group: None,
+        kind: "PersistentVolumeClaim".to_owned(),
+        name: source.claim.clone(),
+    };
+    Ok(copy(
+        input,
+        source,
+        origin,
+        (source.capacity.clone().or(own_size), origin_reference),
+    ))
+}
+
+fn from_snapshot(
+    input: &Input<'_>,
+    source: &SourceVolume,
+    origin: &PersistentVolumeClaim,
+    snapshot: &VolumeSnapshot,
+) -> Result<PersistentVolumeClaim, Fault> {
+    let name = snapshot.metadata.name.clone().unwrap_or_default();
+    let restore_size = snapshot
+        .status
+        .as_ref()
+        .and_then(|status| status.restore_size.clone());
+    let restore_size =
+        restore_size.filter(|size| quantity::bytes(size).is_some_and(|bytes| bytes > 0));
+    if let (Some(asked), Some(needed)) = (&source.capacity, &restore_size) {
+        check_size(asked, needed, || {
+            format!("VolumeSnapshot {}/{name}", input.namespace())
+        })?;
+    }
+    let size = source
+        .capacity
+        .clone()
+        .or(restore_size)
+        .or_else(|| size_of(origin));
+    let origin_reference = TypedLocalObjectReference {
+        api_group: Some("snapshot.storage.k8s.io".to_owned()),
+        kind: "VolumeSnapshot".to_owned(),
+        name,
+    };
+    Ok(copy(input, source, origin, (size, origin_reference)))
+}
+
+fn check_size(
+    asked: &Quantity,
+    needed: &Quantity,
+    origin: impl FnOnce() -> String,
+) -> Result<(), Fault> {
+    match (quantity::bytes(asked), quantity::bytes(needed)) {
+        (Some(asked_bytes), Some(needed_bytes)) if asked_bytes < needed_bytes => {
+            Err(Fault::CapacityTooSmall {
+                capacity: asked.0.clone(),
+                origin: origin(),
+                needed: needed.0.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a claim got, or else what it asks for.
+fn size_of(claim: &PersistentVolumeClaim) -> Option<Quantity> {
+    let got = claim
+        .status
+        .as_ref()
+        .and_then(|status| status.capacity.as_ref()?.get("storage").cloned());
+    got.or_else(|| requested(claim).cloned())
+}
+
+fn requested(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
+    claim
+        .spec
+        .as_ref()?
+        .resources
+        .as_ref()?
+        .requests
+        .as_ref()?
+        .get("storage")
+}
+
+fn copy(
+    input: &Input<'_>,
+    source: &SourceVolume,
+    origin: &PersistentVolumeClaim,
+    (size, data_source): (Option<Quantity>, TypedLocalObjectReference),
+) -> PersistentVolumeClaim {
+    let origin_spec = origin.spec.clone().unwrap_or_default();
+    PersistentVolumeClaim {
+        metadata: input.temporary(names::data_pvc(Mover::Rsync, Side::Source, input.name())),
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: source.access_modes.clone().or(origin_spec.access_modes),
+            storage_class_name: source
+                .storage_class
+                .clone()
+                .or(origin_spec.storage_class_name),
+            volume_mode: origin_spec.volume_mode,
+            data_source: Some(data_source),
+            resources: Some(requests(size)),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn requests(size: Option<Quantity>) -> VolumeResourceRequirements {
+    let requests = size.map(|size| [("storage".to_owned(), size)].into());
+    VolumeResourceRequirements {
+        requests,
+        limits: None,
+    }
+}
+
+/// A volume that nobody may write is mounted for reading only.
+fn read_only(claim: &PersistentVolumeClaim) -> bool {
+    access_modes(claim) == ["ReadOnlyMany"]
+}
+
+fn prepare_destination(
+    draft: &mut Draft<'_>,
+    input: &Input<'_>,
+    destination: &DestinationVolume,
+) -> Result<Option<Data>, Fault> {
+    let (claim, present) = match &destination.target {
+        Target::Given(claim) => (claim.clone(), Some(usable(input, claim)?)),
+        Target::Made { .. } => {
+            let present = input.world.own_claim.as_ref();
+            if present.is_some_and(|claim| claim.metadata.deletion_timestamp.is_some()) {
+                return Ok(None);
+            }
+            own_volume(draft, input, &destination.target)?;
+            (
+                names::data_pvc(Mover::Rsync, Side::Destination, input.name()),
+                present,
+            )
+        }
+    };
+    let placement = match present {
+        Some(present) if destination.image == Image::Direct => beside_users(input, present)?,
+        _ => Placement::default(),
+    };
+    Ok(Some(Data {
+        claim,
+        read_only: false,
+        placement,
+    }))
+}
+
+/// Sees to a volume of our own: makes it, enlarges it, and lets it be temporary or not.
+fn own_volume(draft: &mut Draft<'_>, input: &Input<'_>, target: &Target) -> Result<(), Fault> {
+    let Target::Made {
+        capacity,
+        access_modes,
+        storage_class,
+        cleanup,
+    } = target
+    else {
+        return Ok(());
+    };
+    let name = names::data_pvc(Mover::Rsync, Side::Destination, input.name());
+    let metadata = if *cleanup {
+        input.temporary(name)
+    } else {
+        input.metadata(name)
+    };
+    let wanted = PersistentVolumeClaim {
+        metadata,
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(access_modes.clone()),
+            storage_class_name: storage_class.clone(),
+            volume_mode: Some("Filesystem".to_owned()),
+            resources: Some(requests(Some(capacity.clone()))),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    };
+    let Some(present) = &input.world.own_claim else {
+        let related = reference("v1", "PersistentVolumeClaim", &wanted.metadata);
+        let text = "Made the volume that receives the data".to_owned();
+        draft.note(
+            "PersistentVolumeClaimCreated",
+            "CreatePersistentVolumeClaim",
+            text,
+            Some(related),
+        );
+        draft.plan.apply.push(Object::Claim(Box::new(wanted)));
+        return Ok(());
+    };
+    input.check_owned("PersistentVolumeClaim", Some(&present.metadata))?;
+    remind_unbound(draft, input, present);
+    let has = requested(present).and_then(quantity::bytes);
+    if quantity::bytes(capacity) < has {
+        return Err(Fault::CannotShrink {
+            capacity: capacity.0.clone(),
+            namespace: input.namespace().to_owned(),
+            name: present.metadata.name.clone().unwrap_or_default(),
+            present: requested(present)
+                .map(|size| size.0.clone())
+                .unwrap_or_default(),
+        });
+    }
+    let temporary = has_label(&present.metadata, labels::CLEANUP, &input.subject.uid);
+    if quantity::bytes(capacity) != has || temporary != *cleanup {
+        draft
+            .plan
+            .apply
+            .push(Object::Claim(Box::new(changed(present, wanted))));
+    }
+    Ok(())
+}
+
+/// `wanted` with what cannot be changed any more taken from `present`: an apply that left it out or differed would be
+/// refused. The storage class is filled in by the cluster when the spec names none.
+fn changed(
+    present: &PersistentVolumeClaim,
+    mut wanted: PersistentVolumeClaim,
+) -> PersistentVolumeClaim {
+    if let (Some(spec), Some(fixed)) = (wanted.spec.as_mut(), present.spec.as_ref()) {
+        spec.access_modes.clone_from(&fixed.access_modes);
+        spec.storage_class_name
+            .clone_from(&fixed.storage_class_name);
+        spec.volume_mode.clone_from(&fixed.volume_mode);
+    }
+    wanted
+}
+
+fn remind_unbound(draft: &mut Draft<'_>, input: &Input<'_>, claim: &PersistentVolumeClaim) {
+    let bound = claim
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        == Some("Bound");
+    let Some(created) = claim
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .filter(|_| !bound)
+    else {
+        return;
+    };
+    let late = created.0 + BOUND_WITHIN;
+    if input.now() < late {
+        draft.wake(late);
+        return;
+    }
+    let related = reference("v1", "PersistentVolumeClaim", &claim.metadata);
+    let text = "Volume is not bound yet; see its own events".to_owned();
+    draft.warn(
+        "PersistentVolumeClaimNotBound",
+        "CreatePersistentVolumeClaim",
+        text,
+        Some(related),
+    );
+}

@@ -1,0 +1,408 @@
+//! The cycle of runs, alike for both sides: when one starts, how it goes on, and how it ends.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+use syncline_api::conditions::{self, NewCondition};
+use syncline_api::names::Side;
+use syncline_api::report::MoverResult;
+use syncline_api::status::Retry;
+use syncline_api::{GoDuration, conditions as names_of};
+use syncline_schedule::{Assessment, History, Trigger};
+
+use super::cleanup::{After, relinquish_marked, sweep};
+use super::copies::{check_claim, prepare};
+use super::draft::{Draft, existing, reference};
+use super::job::{Run, build, parallelism};
+use super::outcome::{self, Words};
+use super::standing::{self, Standing};
+use super::{Call, Change, Fault, Input, Kind, Object, Plan, images};
+use crate::backoff::TRANSFER;
+use crate::metrics::Measure;
+use crate::status::State;
+use crate::validate::{Invalid, Refusal, Validated};
+
+/// What can be counted on: the spec and what stands for it, or what is wrong with the spec, or with the world.
+enum Footing<'a> {
+    Firm(&'a Validated, Standing),
+    Faulty(&'a Validated, Fault),
+    Invalid(&'a Invalid),
+}
+
+impl<'a> Footing<'a> {
+    fn wish(&self) -> Option<&'a Validated> {
+        match self {
+            Self::Firm(wish, _) | Self::Faulty(wish, _) => Some(wish),
+            Self::Invalid(_) => None,
+        }
+    }
+
+    fn complaint(&self) -> Option<String> {
+        match self {
+            Self::Firm(..) => None,
+            Self::Faulty(_, fault) => Some(fault.to_string()),
+            Self::Invalid(invalid) => Some(invalid.to_string()),
+        }
+    }
+}
+
+/// Plans the next step of a resource.
+pub fn plan(input: &Input<'_>) -> Plan {
+    if input.subject.deleting || matches!(input.wish, Err(Refusal::NotOurs)) {
+        return Plan::default();
+    }
+    let mut draft = Draft::new(input);
+    if input.subject.key.side == Side::Destination {
+        relinquish_marked(&mut draft, input);
+    }
+    let footing = match input.wish {
+        Ok(wish) => match standing::ensure(&mut draft, input, wish) {
+            Ok(standing) => Footing::Firm(wish, standing),
+            Err(fault) => Footing::Faulty(wish, fault),
+        },
+        Err(Refusal::Invalid(invalid)) => Footing::Invalid(invalid),
+        Err(Refusal::NotOurs) => return Plan::default(),
+    };
+    measure(&mut draft, input, &footing);
+    if input.subject.state.last_sync_start_time.is_some() {
+        go_on(&mut draft, input, &footing);
+    } else {
+        rest(&mut draft, input, &footing);
+    }
+    draft.finish()
+}
+
+/// The status of a resource for which the API server refused something: as it was, with the complaint.
+pub fn refused(input: &Input<'_>, message: &str) -> State {
+    let mut draft = Draft::new(input);
+    draft.complain(message);
+    draft.state
+}
+
+/// What the trigger says; `None` where there is no readable one.
+fn assess(
+    input: &Input<'_>,
+    footing: &Footing<'_>,
+    last_sync_time: Option<Timestamp>,
+) -> Option<Assessment> {
+    let state = &input.subject.state;
+    let history = History {
+        last_sync_time,
+        last_manual_sync: state.last_manual_sync.as_deref(),
+    };
+    footing
+        .wish()?
+        .trigger
+        .assess(history, input.now(), &input.settings.zone)
+        .ok()
+}
+
+fn measure(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
+    let last = input.subject.state.last_sync_time;
+    let missed = assess(input, footing, last).is_some_and(|assessment| assessment.missed_deadline);
+    draft
+        .plan
+        .measures
+        .push(Measure::OutOfSync(last.is_none() || missed));
+}
+
+// === a run goes on ===
+
+fn go_on(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
+    wake_at_deadline(draft, input, footing);
+    let Some(job) = &input.world.job else {
+        return launch(draft, input, footing);
+    };
+    if let Err(fault) = input.check_owned("Job", Some(&job.metadata)) {
+        return draft.complain(&fault.to_string());
+    }
+    if job.metadata.deletion_timestamp.is_some() {
+        return wait_for_retry(draft, input);
+    }
+    match outcome::standing(job) {
+        outcome::Standing::UnderWay => under_way(draft, input, footing, job),
+        outcome::Standing::Succeeded => succeeded(draft, input, footing, job),
+        outcome::Standing::Failed => {
+            let words = outcome::words(input, "Failed");
+            let fault = words.fault(input);
+            fail(draft, input, &words, &fault);
+        }
+    }
+}
+
+/// The gauge has to rise when a deadline passes, even if nothing else happens.
+fn wake_at_deadline(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
+    let Some(Trigger::Schedule(schedule)) = footing.wish().map(|wish| &wish.trigger) else {
+        return;
+    };
+    let Some(last) = input.subject.state.last_sync_time else {
+        return;
+    };
+    let zone = &input.settings.zone;
+    if let Ok(deadline) = schedule
+        .next(last, zone)
+        .and_then(|next| schedule.next(next, zone))
+    {
+        // Strictly later: a run that ends at that very moment is in time.
+        let passed = deadline + SignedDuration::from_secs(1);
+        if input.now() < passed {
+            draft.wake(passed);
+        }
+    }
+}
+
+fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, job: &Job) {
+    let wanted = parallelism(input);
+    if job
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.parallelism)
+        .unwrap_or(1)
+        != wanted
+    {
+        draft.plan.changes.push(Change {
+            target: existing(Kind::Job, &job.metadata),
+            patch: json!({ "spec": { "parallelism": wanted } }),
+        });
+    }
+    if let Some(pod) = outcome::running(input) {
+        let (pod, uid) = (
+            pod.metadata.name.clone().unwrap_or_default(),
+            pod.metadata.uid.clone().unwrap_or_default(),
+        );
+        draft.plan.calls.push(Call::Follow { pod, uid });
+    }
+    if let Some(progress) = &input.world.progress {
+        draft.state.progress = Some(progress.clone());
+    }
+    let (stuck, look_again) = outcome::stuck(input);
+    if let Some(at) = look_again {
+        draft.wake(at);
+    }
+    let in_progress = conditions::sync_in_progress(input.subject.generation);
+    match (stuck, footing.complaint()) {
+        (Some(fault), _) => draft.complain(&fault.to_string()),
+        // What is wrong with the spec now is no business of a run that started before.
+        (None, Some(complaint)) => draft.say_despite(in_progress, &complaint),
+        (None, None) => draft.say(in_progress),
+    }
+}
+
+fn succeeded(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, job: &Job) {
+    let words = outcome::words(input, "Succeeded");
+    // The exit code says so, but the report is the mover's word.
+    if words
+        .report
+        .as_ref()
+        .is_some_and(|report| report.result == MoverResult::Failed)
+    {
+        let fault = words.fault(input);
+        return fail(draft, input, &words, &fault);
+    }
+    let run = Run::of(job, footing.wish());
+    if input.subject.key.side == Side::Source {
+        let entries = words.report.as_ref().and_then(|report| report.entries);
+        if let Some(rsync) = draft.state.rsync.as_mut() {
+            rsync.last_synced_entries = entries.or(rsync.last_synced_entries);
+            if entries == Some(0) && run.allowed_empty_source.is_some() {
+                rsync
+                    .allowed_empty_source
+                    .clone_from(&run.allowed_empty_source);
+            }
+        }
+        return finish(draft, input, footing, &words);
+    }
+    match images::publish(draft, input, &run) {
+        Ok(Some(image)) => {
+            draft.state.latest_image = Some(image);
+            finish(draft, input, footing, &words);
+        }
+        Ok(None) => draft.say(conditions::sync_in_progress(input.subject.generation)),
+        Err(fault @ Fault::VolumeVanished { .. }) => fail(draft, input, &words, &fault),
+        Err(fault) => draft.complain(&fault.to_string()),
+    }
+}
+
+/// Records a success.
+fn finish(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, words: &Words) {
+    let now = to_second(input.now());
+    let old = &input.subject.state;
+    let missed = assess(input, footing, old.last_sync_time)
+        .is_some_and(|assessment| assessment.missed_deadline);
+    if missed {
+        draft.plan.measures.push(Measure::MissedInterval);
+    }
+    if let Some(start) = old.last_sync_start_time {
+        let took = input.now().duration_since(start).max(SignedDuration::ZERO);
+        draft.state.last_sync_duration = Some(GoDuration::from(took.unsigned_abs()));
+        draft
+            .plan
+            .measures
+            .push(Measure::Synchronized(took.as_secs_f64()));
+    }
+    draft.plan.measures.push(Measure::OutOfSync(false));
+    let manual = input
+        .subject
+        .trigger()
+        .and_then(|trigger| trigger.manual.clone());
+    draft.state.last_manual_sync = manual.filter(|text| !text.is_empty());
+    draft.state.last_sync_start_time = None;
+    draft.state.last_sync_time = Some(now);
+    draft.state.next_sync_time = footing
+        .wish()
+        .and_then(|wish| {
+            wish.trigger
+                .next_sync_time(Some(now), &input.settings.zone)
+                .ok()
+        })
+        .flatten();
+    draft.state.latest_mover_status = Some(words.status(MoverResult::Successful));
+    draft.state.progress = None;
+    draft.state.retry = None;
+    draft.say(conditions::cleaning_up(input.subject.generation));
+    draft.wake(input.now());
+}
+
+/// Records a failure, and when the next try is due.
+fn fail(draft: &mut Draft<'_>, input: &Input<'_>, words: &Words, fault: &Fault) {
+    let failures = input.subject.state.failures().saturating_add(1);
+    let wait = TRANSFER.after(failures, input.moment.jitter);
+    let next = to_second(input.now() + wait + SignedDuration::from_millis(999));
+    draft.state.retry = Some(Retry {
+        failures: i32::try_from(failures).ok(),
+        next_attempt: Some(Time(next)),
+    });
+    draft.state.latest_mover_status = Some(words.status(MoverResult::Failed));
+    draft.state.progress = None;
+    draft.complain(&fault.to_string());
+    let related = input
+        .world
+        .job
+        .as_ref()
+        .map(|job| reference("batch/v1", "Job", &job.metadata));
+    draft.warn("TransferFailed", "DeleteMover", fault.to_string(), related);
+    sweep(draft, input, After::Failure);
+    draft.wake(next);
+}
+
+/// Returns whether the next try is still to wait. A changed spec is tried at once.
+fn must_wait(draft: &mut Draft<'_>, input: &Input<'_>) -> bool {
+    let state = &input.subject.state;
+    let Some(next) = state
+        .retry
+        .as_ref()
+        .and_then(|retry| retry.next_attempt.as_ref())
+    else {
+        return false;
+    };
+    let told = state
+        .condition(names_of::SYNCHRONIZING)
+        .and_then(|condition| condition.observed_generation);
+    if input.now() >= next.0 || told != input.subject.generation {
+        return false;
+    }
+    draft.wake(next.0);
+    true
+}
+
+fn wait_for_retry(draft: &mut Draft<'_>, input: &Input<'_>) {
+    must_wait(draft, input);
+}
+
+fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
+    let (wish, standing) = match footing {
+        Footing::Firm(wish, standing) => (*wish, standing),
+        Footing::Faulty(_, fault) => return draft.complain(&fault.to_string()),
+        Footing::Invalid(invalid) => return draft.complain(&invalid.to_string()),
+    };
+    if must_wait(draft, input) {
+        return;
+    }
+    if !input.world.may_start {
+        return hold(draft, input, wish);
+    }
+    let data = match prepare(draft, input, &wish.volume) {
+        Ok(data) => data,
+        Err(fault) => return draft.complain(&fault.to_string()),
+    };
+    draft.say(conditions::sync_in_progress(input.subject.generation));
+    if let Some(data) = data.filter(|_| !standing.pending) {
+        let job = build(input, wish, &data, standing);
+        let related = reference("batch/v1", "Job", &job.metadata);
+        draft.note(
+            "TransferStarted",
+            "CreateMover",
+            "The mover starts to transfer data".to_owned(),
+            Some(related),
+        );
+        draft.plan.apply.push(Object::Job(Box::new(job)));
+    }
+}
+
+// === between runs ===
+
+fn rest(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
+    let swept = sweep(draft, input, After::Success);
+    let assessment = assess(input, footing, input.subject.state.last_sync_time);
+    draft.state.next_sync_time = assessment.and_then(|assessment| assessment.next_sync_time);
+    draft.state.progress = None;
+    if swept {
+        draft.say(conditions::cleaning_up(input.subject.generation));
+        return draft.wake(input.now());
+    }
+    let (wish, pending) = match footing {
+        Footing::Firm(wish, standing) => (*wish, standing.pending),
+        Footing::Faulty(_, fault) => return complain_at_rest(draft, &fault.to_string()),
+        Footing::Invalid(invalid) => return complain_at_rest(draft, &invalid.to_string()),
+    };
+    if let Err(fault) = check_claim(input, &wish.volume) {
+        return complain_at_rest(draft, &fault.to_string());
+    }
+    if assessment.is_some_and(|assessment| assessment.due) {
+        if !pending {
+            start(draft, input, wish);
+        }
+        return;
+    }
+    draft.say(waiting(input, wish));
+    if let Some(next) = draft.state.next_sync_time {
+        draft.wake(next);
+    }
+}
+
+/// Says what is wrong; what was due stays due, and an event tells when it can be.
+fn complain_at_rest(draft: &mut Draft<'_>, message: &str) {
+    draft.complain(message);
+}
+
+fn start(draft: &mut Draft<'_>, input: &Input<'_>, wish: &Validated) {
+    if !input.world.may_start {
+        return hold(draft, input, wish);
+    }
+    draft.state.last_sync_start_time = Some(to_second(input.now()));
+    draft.say(conditions::sync_in_progress(input.subject.generation));
+    draft.wake(input.now());
+}
+
+/// Says that as many transfers run as may; the end of one wakes the next.
+fn hold(draft: &mut Draft<'_>, input: &Input<'_>, wish: &Validated) {
+    let mut held = waiting(input, wish);
+    "Waiting for other transfers to end: as many run as the operator allows at once"
+        .clone_into(&mut held.message);
+    draft.say(held);
+}
+
+fn waiting(input: &Input<'_>, wish: &Validated) -> NewCondition {
+    match &wish.trigger {
+        Trigger::Manual(_) => conditions::waiting_for_manual(input.subject.generation),
+        Trigger::Schedule(_) | Trigger::None => {
+            conditions::waiting_for_schedule(input.subject.generation)
+        }
+    }
+}
+
+/// Kubernetes writes times to the second.
+fn to_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}

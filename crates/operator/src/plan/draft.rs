@@ -1,0 +1,214 @@
+//! A plan in the making.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
+use serde_json::Value;
+use syncline_api::conditions::{self, NewCondition};
+use syncline_api::labels;
+
+use super::{Existing, Fault, Input, Kind, Note, Object, Plan};
+use crate::kinds::kind_of;
+use crate::status::State;
+
+/// A plan in the making, with the status that it will record.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    input: &'a Input<'a>,
+    pub(super) plan: Plan,
+    pub(super) state: State,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(input: &'a Input<'a>) -> Self {
+        Self {
+            input,
+            plan: Plan::default(),
+            state: input.subject.state.clone(),
+        }
+    }
+
+    /// Says what is going on, with nothing wrong.
+    pub(super) fn say(&mut self, synchronizing: NewCondition) {
+        let generation = self.input.subject.generation;
+        conditions::set(&mut self.state.conditions, synchronizing, self.input.now());
+        conditions::set(
+            &mut self.state.conditions,
+            conditions::reconcile_complete(generation),
+            self.input.now(),
+        );
+    }
+
+    /// Says that data is moving while something else is wrong.
+    pub(super) fn say_despite(&mut self, synchronizing: NewCondition, message: &str) {
+        let generation = self.input.subject.generation;
+        conditions::set(&mut self.state.conditions, synchronizing, self.input.now());
+        conditions::set(
+            &mut self.state.conditions,
+            conditions::reconcile_error(generation, message),
+            self.input.now(),
+        );
+    }
+
+    /// Says what is wrong.
+    pub(super) fn complain(&mut self, message: &str) {
+        let synchronizing = conditions::sync_error(self.input.subject.generation, message);
+        self.say_despite(synchronizing, message);
+    }
+
+    /// Wants to be looked at again at `at`, or earlier if that was wanted already. The past means at once.
+    pub(super) fn wake(&mut self, at: Timestamp) {
+        self.plan.wake = Some(self.plan.wake.map_or(at, |known| known.min(at)));
+    }
+
+    /// Plans to apply `wanted`, unless what is there has it all already.
+    pub(super) fn ensure<T: Serialize>(
+        &mut self,
+        present: Option<&T>,
+        wanted: T,
+        wrap: impl FnOnce(Box<T>) -> Object,
+    ) {
+        let satisfied = present.is_some_and(|present| {
+            match (serde_json::to_value(present), serde_json::to_value(&wanted)) {
+                (Ok(present), Ok(wanted)) => contains(&present, &wanted),
+                _ => false,
+            }
+        });
+        if !satisfied {
+            self.plan.apply.push(wrap(Box::new(wanted)));
+        }
+    }
+
+    /// An event.
+    pub(super) fn note(
+        &mut self,
+        reason: &'static str,
+        action: &'static str,
+        text: String,
+        related: Option<ObjectReference>,
+    ) {
+        self.plan.events.push(Note {
+            warning: false,
+            reason,
+            action,
+            text,
+            related,
+        });
+    }
+
+    /// A warning event.
+    pub(super) fn warn(
+        &mut self,
+        reason: &'static str,
+        action: &'static str,
+        text: String,
+        related: Option<ObjectReference>,
+    ) {
+        self.plan.events.push(Note {
+            warning: true,
+            reason,
+            action,
+            text,
+            related,
+        });
+    }
+
+    /// Plans to delete an object, if it is not on its way out already.
+    pub(super) fn delete(&mut self, kind: Kind, metadata: &ObjectMeta) {
+        if metadata.deletion_timestamp.is_none() {
+            let target = existing(kind, metadata);
+            if !self.plan.delete.contains(&target) {
+                self.plan.delete.push(target);
+            }
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Plan {
+        self.plan.status = Some(self.state);
+        self.plan
+    }
+}
+
+/// The identity of an object, and its version.
+pub(super) fn existing(kind: Kind, metadata: &ObjectMeta) -> Existing {
+    Existing {
+        kind,
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone(),
+    }
+}
+
+/// The reference to an object by which events name it.
+pub(super) fn reference(api_version: &str, kind: &str, metadata: &ObjectMeta) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(api_version.to_owned()),
+        kind: Some(kind.to_owned()),
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone(),
+        uid: metadata.uid.clone(),
+        ..ObjectReference::default()
+    }
+}
+
+impl Input<'_> {
+    /// The metadata of an object made for the resource.
+    pub(super) fn metadata(&self, name: String) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name),
+            namespace: Some(self.namespace().to_owned()),
+            labels: Some(
+                [(
+                    labels::CREATED_BY.to_owned(),
+                    labels::CREATED_BY_VOLSYNC.to_owned(),
+                )]
+                .into(),
+            ),
+            owner_references: Some(vec![self.subject.owner()]),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// The metadata of an object that goes at the end of the iteration.
+    pub(super) fn temporary(&self, name: String) -> ObjectMeta {
+        let mut metadata = self.metadata(name);
+        metadata
+            .labels
+            .get_or_insert_default()
+            .insert(labels::CLEANUP.to_owned(), self.subject.uid.clone());
+        metadata
+    }
+
+    /// Refuses an object with the name of ours that is not ours.
+    pub(super) fn check_owned(
+        &self,
+        kind: &'static str,
+        metadata: Option<&ObjectMeta>,
+    ) -> Result<(), Fault> {
+        match metadata {
+            Some(metadata) if !self.subject.owns(metadata) => Err(Fault::NameConflict {
+                kind,
+                namespace: self.namespace().to_owned(),
+                name: metadata.name.clone().unwrap_or_default(),
+                owner: kind_of(self.subject.key.side),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether `present` has everything that `wanted` has. Servers and others add fields and list entries of their own.
+pub(super) fn contains(present: &Value, wanted: &Value) -> bool {
+    match (present, wanted) {
+        (Value::Object(present), Value::Object(wanted)) => wanted.iter().all(|(name, value)| {
+            present
+                .get(name)
+                .is_some_and(|known| contains(known, value))
+        }),
+        (Value::Array(present), Value::Array(wanted)) => wanted
+            .iter()
+            .all(|value| present.iter().any(|known| contains(known, value))),
+        _ => present == wanted,
+    }
+}

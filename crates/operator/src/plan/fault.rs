@@ -1,0 +1,236 @@
+//! What keeps a run from going on, although the spec is right. Each message names cause, object and cure.
+
+use syncline_api::names::Side;
+
+/// Something in the cluster that is not as it must be. The run goes on by itself when it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A claim that the spec names is not there.
+    #[error(
+        "waiting for PersistentVolumeClaim {namespace}/{name}, which {field} names and which does not exist; create it or correct {field}, and the run starts by itself"
+    )]
+    ClaimMissing {
+        /// The field that names it.
+        field: &'static str,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The claim lost its volume.
+    #[error(
+        "PersistentVolumeClaim {namespace}/{name} has lost its volume (phase Lost); restore the PersistentVolume, or delete the claim and create it anew"
+    )]
+    ClaimLost {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The claim is a block device.
+    #[error(
+        "PersistentVolumeClaim {namespace}/{name} has volumeMode Block, and the rsync mover of this version copies file systems only; replicate a claim with volumeMode Filesystem"
+    )]
+    BlockVolume {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The user's Secret is not there.
+    #[error(
+        "waiting for Secret {namespace}/{name}, which spec.rsync.sshKeys names and which does not exist; create it with the keys {keys}, or remove spec.rsync.sshKeys to have keys made"
+    )]
+    SecretMissing {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The keys it needs.
+        keys: String,
+    },
+    /// The user's Secret lacks a key.
+    #[error(
+        "Secret {namespace}/{name}, which spec.rsync.sshKeys names, lacks the key {key:?}, or its value is empty; it must hold {keys}"
+    )]
+    SecretIncomplete {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The first key that it lacks.
+        key: &'static str,
+        /// The keys it needs.
+        keys: String,
+    },
+    /// Keys could not be made.
+    #[error(
+        "ssh keys for Secret {namespace}/{name} could not be made: {reason}; name a Secret of your own in spec.rsync.sshKeys"
+    )]
+    KeysNotMade {
+        /// The Secret's namespace.
+        namespace: String,
+        /// The Secret's name.
+        name: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The user's service account is not there.
+    #[error(
+        "waiting for ServiceAccount {namespace}/{name}, which spec.rsync.moverServiceAccount names and which does not exist; create it or correct the field"
+    )]
+    ServiceAccountMissing {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// A source knows no destination.
+    #[error(
+        "spec.rsync.address is not set, so there is no destination to send to; set it to status.rsync.address of the ReplicationDestination"
+    )]
+    NoDestination,
+    /// The load balancer gave no address yet.
+    #[error(
+        "waiting for an address of Service {namespace}/{name} of type LoadBalancer; check the cluster's load balancer, or set spec.rsync.serviceType to ClusterIP"
+    )]
+    NoAddress {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// A storage class that the spec names is not there.
+    #[error(
+        "StorageClass {name}, which spec.rsync.storageClassName names, does not exist; create it or correct the field"
+    )]
+    StorageClassMissing {
+        /// Its name.
+        name: String,
+    },
+    /// A snapshot class that the spec names is not there.
+    #[error(
+        "VolumeSnapshotClass {name}, which spec.rsync.volumeSnapshotClassName names, does not exist; create it or correct the field"
+    )]
+    SnapshotClassMissing {
+        /// Its name.
+        name: String,
+    },
+    /// The cluster knows no snapshots.
+    #[error(
+        "copyMethod Snapshot needs the VolumeSnapshot resource of snapshot.storage.k8s.io/v1, which this cluster does not have; install the CSI snapshot controller, or use copyMethod {instead}"
+    )]
+    SnapshotsUnknown {
+        /// What to use instead.
+        instead: &'static str,
+    },
+    /// The driver could not make a snapshot.
+    #[error(
+        "VolumeSnapshot {namespace}/{name} could not be made: {reason}; it is tried again, and the previous image stays"
+    )]
+    SnapshotFailed {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// A volume would be too small for what it is made from.
+    #[error(
+        "spec.rsync.capacity {capacity} is too small: {origin} needs at least {needed}; enlarge it or leave it out"
+    )]
+    CapacityTooSmall {
+        /// What the spec says.
+        capacity: String,
+        /// What the volume is made from.
+        origin: String,
+        /// What that needs.
+        needed: String,
+    },
+    /// A volume cannot shrink.
+    #[error(
+        "spec.rsync.capacity {capacity} is smaller than PersistentVolumeClaim {namespace}/{name}, which has {present}, and volumes cannot shrink; raise it again, or delete the claim to have it made anew"
+    )]
+    CannotShrink {
+        /// What the spec says.
+        capacity: String,
+        /// The claim's namespace.
+        namespace: String,
+        /// The claim's name.
+        name: String,
+        /// What it has.
+        present: String,
+    },
+    /// An object with the name of ours is not ours.
+    #[error(
+        "{kind} {namespace}/{name} exists and does not belong to this {owner}, so it is left alone; rename or delete it"
+    )]
+    NameConflict {
+        /// The object's kind.
+        kind: &'static str,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The resource's kind.
+        owner: &'static str,
+    },
+    /// The node of a pod that uses the volume cannot be selected.
+    #[error(
+        "node {node}, where pod {namespace}/{pod} uses the volume, has no label kubernetes.io/hostname, so the mover cannot be sent there; label the node, or use copyMethod Snapshot or Clone"
+    )]
+    NodeWithoutHostname {
+        /// The node.
+        node: String,
+        /// The pod's namespace.
+        namespace: String,
+        /// The pod.
+        pod: String,
+    },
+    /// The mover's pod does not come up.
+    #[error("the mover's pod {namespace}/{pod} does not start: {reason}")]
+    PodStuck {
+        /// The pod's namespace.
+        namespace: String,
+        /// The pod.
+        pod: String,
+        /// What the cluster says.
+        reason: String,
+    },
+    /// A mover's run failed.
+    #[error("the {side} mover failed{reason}: {message}")]
+    TransferFailed {
+        /// Which side it was.
+        side: &'static str,
+        /// Why, in a word in brackets.
+        reason: String,
+        /// Why, in a sentence.
+        message: String,
+    },
+    /// The volume went away between transfer and image.
+    #[error(
+        "PersistentVolumeClaim {namespace}/{name} was deleted before an image of what it received was made; the transfer is repeated"
+    )]
+    VolumeVanished {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Fault {
+    /// The claim that a side's spec names is not there.
+    pub(super) fn claim_missing(side: Side, namespace: &str, name: &str) -> Self {
+        let field = match side {
+            Side::Source => "spec.sourcePVC",
+            Side::Destination => "spec.rsync.destinationPVC",
+        };
+        Self::ClaimMissing {
+            field,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The Job of a run: its pod, and the arguments of the run that it keeps.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector,
+    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
+    SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Serialize};
+use syncline_api::names::{self, Mover, Side};
+use syncline_api::{env, labels};
+
+use super::Input;
+use super::copies::Data;
+use super::standing::Standing;
+use crate::kinds::word_for;
+use crate::subject::annotation;
+use crate::validate::{Image, Validated, Volume as Wish};
+
+/// The mover's container.
+pub const CONTAINER: &str = "rsync";
+/// Annotation of a Job: the arguments of its run that matter after the mover has ended.
+const RUN: &str = "syncline.dev/run";
+/// Annotation of a mover's pod: the resource it works for, as `<kind>/<name>`.
+pub const RESOURCE: &str = "syncline.dev/resource";
+/// Tries of a pod within one Job.
+const BACKOFF_LIMIT: i32 = 2;
+const CAPABILITIES: [&str; 7] = [
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "SETGID",
+    "SETUID",
+    "SYS_CHROOT",
+];
+
+/// The arguments of a run that matter after its mover has ended. They are kept with the Job, so that a run ends with the
+/// arguments it started with, whatever happens to the spec meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Run {
+    /// The claim that was written to or read.
+    pub(super) claim: String,
+    /// At a destination: whether a snapshot of it is the image.
+    #[serde(default)]
+    pub(super) snapshot: bool,
+    /// The class of that snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) snapshot_class: Option<String>,
+    /// The allowance for an empty source that the run was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) allowed_empty_source: Option<String>,
+}
+
+impl Run {
+    fn new(input: &Input<'_>, wish: &Validated, data: &Data) -> Self {
+        let (snapshot, snapshot_class) = match &wish.volume {
+            Wish::Source(_) => (false, None),
+            Wish::Destination(volume) => (
+                volume.image == Image::Snapshot,
+                volume.snapshot_class.clone(),
+            ),
+        };
+        Self {
+            claim: data.claim.clone(),
+            snapshot,
+            snapshot_class,
+            allowed_empty_source: allowance(input),
+        }
+    }
+
+    /// The run of a Job. A Job without the annotation was made by VolSync: its mounts tell the claim, and what its
+    /// spec says now is the best guess at the rest.
+    pub(super) fn of(job: &Job, wish: Option<&Validated>) -> Self {
+        if let Some(run) =
+            annotation(&job.metadata, RUN).and_then(|text| serde_json::from_str(text).ok())
+        {
+            return run;
+        }
+        let (snapshot, snapshot_class) = match wish.map(|wish| &wish.volume) {
+            Some(Wish::Destination(volume)) => (
+                volume.image == Image::Snapshot,
+                volume.snapshot_class.clone(),
+            ),
+            _ => (false, None),
+        };
+        Self {
+            claim: mounted_claim(job).unwrap_or_default(),
+            snapshot,
+            snapshot_class,
+            allowed_empty_source: None,
+        }
+    }
+}
+
+/// The claim that a Job mounts as its data.
+pub fn mounted_claim(job: &Job) -> Option<String> {
+    let volumes = job
+        .spec
+        .as_ref()?
+        .template
+        .spec
+        .as_ref()?
+        .volumes
+        .as_ref()?;
+    let data = volumes.iter().find(|volume| volume.name == "data")?;
+    Some(data.persistent_volume_claim.as_ref()?.claim_name.clone())
+}
+
+/// The value of the annotation that allows an empty source, unless it was used up.
+fn allowance(input: &Input<'_>) -> Option<String> {
+    if input.subject.key.side == Side::Destination {
+        return None;
+    }
+    let value = input.subject.annotations.get(labels::ALLOW_EMPTY_SOURCE)?;
+    let used = input
+        .subject
+        .state
+        .rsync
+        .as_ref()
+        .and_then(|rsync| rsync.allowed_empty_source.as_ref());
+    (used != Some(value)).then(|| value.clone())
+}
+
+/// The labels by which a Service finds the mover's pod.
+pub(super) fn pod_labels(side: Side, name: &str) -> BTreeMap<String, String> {
+    [
+        (labels::NAME.to_owned(), names::label_value(side, name)),
+        (
+            labels::COMPONENT.to_owned(),
+            labels::COMPONENT_RSYNC.to_owned(),
+        ),
+        (
+            labels::PART_OF.to_owned(),
+            labels::PART_OF_VOLSYNC.to_owned(),
+        ),
+    ]
+    .into()
+}
+
+/// The Job of a run with these arguments.
+pub(super) fn build(input: &Input<'_>, wish: &Validated, data: &Data, standing: &Standing) -> Job {
+    let side = input.subject.key.side;
+    let run = Run::new(input, wish, data);
+    let mut metadata = input.temporary(names::job(Mover::Rsync, side, input.name()));
+    let run = serde_json::to_string(&run).unwrap_or_default();
+    metadata.annotations = Some([(RUN.to_owned(), run)].into());
+    Job {
+        metadata,
+        spec: Some(JobSpec {
+            backoff_limit: Some(BACKOFF_LIMIT),
+            parallelism: Some(parallelism(input)),
+            template: PodTemplateSpec {
+                metadata: Some(pod_metadata(input, wish)),
+                spec: Some(pod(input, wish, data, standing)),
+            },
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// How many pods may run: none while the user holds the transfer.
+pub(super) fn parallelism(input: &Input<'_>) -> i32 {
+    i32::from(!input.subject.paused())
+}
+
+fn pod_metadata(input: &Input<'_>, wish: &Validated) -> ObjectMeta {
+    let key = &input.subject.key;
+    let mut all = wish.rsync.pod_labels.clone();
+    all.extend(pod_labels(key.side, &key.name));
+    all.insert(
+        labels::CREATED_BY.to_owned(),
+        labels::CREATED_BY_VOLSYNC.to_owned(),
+    );
+    let mut names = vec!["root"];
+    names.extend(wish.rsync.user.as_deref().filter(|user| *user != "root"));
+    ObjectMeta {
+        labels: Some(all),
+        annotations: Some(
+            [
+                (labels::LOGIN_NAMES.to_owned(), names.join(",")),
+                (
+                    RESOURCE.to_owned(),
+                    format!("{}/{}", crate::kinds::kind_of(key.side), key.name),
+                ),
+            ]
+            .into(),
+        ),
+        ..ObjectMeta::default()
+    }
+}
+
+fn pod(input: &Input<'_>, wish: &Validated, data: &Data, standing: &Standing) -> PodSpec {
+    let hostname = data.placement.hostname.clone();
+    PodSpec {
+        containers: vec![container(input, wish, data)],
+        volumes: Some(volumes(data, standing)),
+        restart_policy: Some("Never".to_owned()),
+        service_account_name: Some(standing.service_account.clone()),
+        // The mover asks nothing of the API server; whoever breaks into it must not find a credential.
+        automount_service_account_token: Some(false),
+        security_context: Some(PodSecurityContext::default()),
+        node_selector: hostname.map(|name| [("kubernetes.io/hostname".to_owned(), name)].into()),
+        tolerations: data.placement.tolerations.clone(),
+        ..PodSpec::default()
+    }
+}
+
+fn container(input: &Input<'_>, wish: &Validated, data: &Data) -> Container {
+    let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: read_only.then_some(true),
+        ..VolumeMount::default()
+    };
+    Container {
+        name: CONTAINER.to_owned(),
+        image: Some(input.settings.mover_image.clone()),
+        command: Some(vec!["/syncline".to_owned()]),
+        args: Some(
+            ["mover", "rsync", word_for(input.subject.key.side)]
+                .map(str::to_owned)
+                .to_vec(),
+        ),
+        env: Some(environment(input, wish)),
+        resources: wish.rsync.resources.clone(),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            privileged: Some(false),
+            read_only_root_filesystem: Some(true),
+            run_as_user: Some(0),
+            capabilities: Some(Capabilities {
+                add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
+                drop: Some(vec!["ALL".to_owned()]),
+            }),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(vec![
+            mount("data", "/data", data.read_only),
+            mount("keys", "/keys", false),
+            mount("tempsshdir", "/root/.ssh", false),
+            mount("tempdir", "/tmp", false),
+        ]),
+        ..Container::default()
+    }
+}
+
+fn environment(input: &Input<'_>, wish: &Validated) -> Vec<EnvVar> {
+    let variable = |name: &str, value: String| EnvVar {
+        name: name.to_owned(),
+        value: Some(value),
+        value_from: None,
+    };
+    let mut all = vec![EnvVar {
+        name: env::POD_IP.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "status.podIP".to_owned(),
+                api_version: None,
+            }),
+            ..EnvVarSource::default()
+        }),
+    }];
+    if input.subject.key.side == Side::Source {
+        let port = wish.rsync.port.unwrap_or(input.settings.rsync_port);
+        all.extend(
+            wish.rsync
+                .address
+                .clone()
+                .map(|address| variable(env::DESTINATION_ADDRESS, address)),
+        );
+        all.push(variable(env::DESTINATION_PORT, port.to_string()));
+        let entries = input
+            .subject
+            .state
+            .rsync
+            .as_ref()
+            .and_then(|rsync| rsync.last_synced_entries);
+        all.extend(entries.map(|entries| variable(env::LAST_SYNCED_ENTRIES, entries.to_string())));
+        all.extend(allowance(input).map(|_| variable(env::ALLOW_EMPTY_SOURCE, "1".to_owned())));
+    }
+    all.extend(
+        wish.rsync
+            .path
+            .clone()
+            .map(|path| variable(env::DESTINATION_PATH, path)),
+    );
+    all.extend(
+        wish.rsync
+            .user
+            .clone()
+            .map(|user| variable(env::DESTINATION_USER, user)),
+    );
+    if input
+        .subject
+        .annotations
+        .contains_key(labels::ENABLE_DEBUG_MOVER)
+    {
+        all.push(variable(env::DEBUG_MOVER, "1".to_owned()));
+    }
+    all
+}
+
+fn volumes(data: &Data, standing: &Standing) -> Vec<Volume> {
+    let in_memory = |name: &str| Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: Some("Memory".to_owned()),
+            size_limit: None,
+        }),
+        ..Volume::default()
+    };
+    vec![
+        Volume {
+            name: "data".to_owned(),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: data.claim.clone(),
+                read_only: data.read_only.then_some(true),
+            }),
+            ..Volume::default()
+        },
+        Volume {
+            name: "keys".to_owned(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(standing.secret.clone()),
+                default_mode: Some(0o600),
+                ..SecretVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+        in_memory("tempsshdir"),
+        in_memory("tempdir"),
+    ]
+}

@@ -1,0 +1,239 @@
+//! How a Job stands: under way, succeeded or failed, and what its mover had to say.
+
+use jiff::SignedDuration;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use syncline_api::report::{self, MoverResult, Report};
+use syncline_api::status::MoverStatus;
+
+use super::job::CONTAINER;
+use super::{Fault, Input};
+use crate::kinds::word_for;
+
+/// How long a pod may fail to start before that is a fault.
+const START_WITHIN: SignedDuration = SignedDuration::from_secs(30);
+/// What the kubelet says of a container that does not come up by itself.
+const STUCK: [&str; 7] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+];
+
+/// How a Job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its pods are still to come to an end.
+    UnderWay,
+    /// A pod succeeded.
+    Succeeded,
+    /// All tries failed.
+    Failed,
+}
+
+pub(super) fn standing(job: &Job) -> Standing {
+    let Some(status) = &job.status else {
+        return Standing::UnderWay;
+    };
+    let holds = |kind: &str| {
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .any(|condition| condition.type_ == kind && condition.status == "True")
+    };
+    let limit = job
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.backoff_limit)
+        .unwrap_or(6);
+    if holds("Complete") || status.succeeded.unwrap_or(0) > 0 {
+        Standing::Succeeded
+    } else if holds("Failed") || status.failed.unwrap_or(0) > limit {
+        Standing::Failed
+    } else {
+        Standing::UnderWay
+    }
+}
+
+/// Whether a Job has come to its end, good or bad.
+pub fn has_ended(job: &Job) -> bool {
+    standing(job) != Standing::UnderWay
+}
+
+/// What a mover left behind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Words {
+    /// Its report, if it left one.
+    pub(super) report: Option<Report>,
+    /// Its log, filtered by itself or else as it was.
+    pub(super) logs: Option<String>,
+    /// What the cluster says of its container's end.
+    pub(super) ending: Option<String>,
+}
+
+/// What the newest pod that ended in `phase` left behind; of any phase if none did.
+pub(super) fn words(input: &Input<'_>, phase: &str) -> Words {
+    let newest = |wanted: Option<&str>| {
+        let matching = input
+            .world
+            .pods
+            .iter()
+            .filter(|pod| wanted.is_none_or(|phase| phase_of(pod) == Some(phase)));
+        matching.max_by_key(|pod| {
+            pod.metadata
+                .creation_timestamp
+                .as_ref()
+                .map(|created| created.0)
+        })
+    };
+    let pod = newest(Some(phase)).or_else(|| newest(None));
+    let report = pod.and_then(report_of);
+    let logs = match &report {
+        Some(report) => Some(report.logs.clone()),
+        None => input.world.log.clone(),
+    };
+    Words {
+        report,
+        logs: logs.map(|logs| report::tail(&logs, report::LONGEST_LOGS).to_owned()),
+        ending: pod.and_then(ending_of),
+    }
+}
+
+/// The report in a pod's termination message.
+pub fn report_of(pod: &Pod) -> Option<Report> {
+    let terminated = mover(pod)?.state.as_ref()?.terminated.as_ref()?;
+    Report::parse(terminated.message.as_deref()?).ok()
+}
+
+fn phase_of(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.phase.as_deref()
+}
+
+fn mover(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status
+        .as_ref()?
+        .container_statuses
+        .as_ref()?
+        .iter()
+        .find(|container| container.name == CONTAINER)
+}
+
+/// The end of a pod in words, when it is the cluster that tells of it: killed for memory, evicted, its node lost.
+fn ending_of(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    if let Some(reason) = &status.reason {
+        let message = status.message.as_deref().unwrap_or_default();
+        return Some(
+            format!("its pod was ended by the cluster ({reason}) {message}")
+                .trim_end()
+                .to_owned(),
+        );
+    }
+    let terminated = mover(pod)?.state.as_ref()?.terminated.as_ref()?;
+    match terminated.reason.as_deref() {
+        Some("OOMKilled") => {
+            Some("it was killed for using more memory than allowed; raise limits.memory in spec.rsync.moverResources".to_owned())
+        }
+        _ => Some(format!("it ended with exit code {} and left no report; see its log", terminated.exit_code)),
+    }
+}
+
+impl Words {
+    /// For `status.latestMoverStatus`.
+    pub(super) fn status(&self, result: MoverResult) -> MoverStatus {
+        MoverStatus {
+            result: Some(result),
+            logs: self.logs.clone().filter(|logs| !logs.is_empty()),
+        }
+    }
+
+    /// The fault of a failed run.
+    pub(super) fn fault(&self, input: &Input<'_>) -> Fault {
+        let reported = self
+            .report
+            .as_ref()
+            .filter(|report| report.result == MoverResult::Failed);
+        let reason = reported
+            .and_then(|report| report.reason.clone())
+            .map(|reason| format!(" ({reason})"));
+        let message = reported
+            .and_then(|report| report.message.clone())
+            .or_else(|| self.ending.clone());
+        Fault::TransferFailed {
+            side: word_for(input.subject.key.side),
+            reason: reason.unwrap_or_default(),
+            message: message.unwrap_or_else(|| {
+                "its pod is gone and left no report; it is tried again".to_owned()
+            }),
+        }
+    }
+}
+
+/// The pod whose mover is running.
+pub(super) fn running<'a>(input: &Input<'a>) -> Option<&'a Pod> {
+    input
+        .world
+        .pods
+        .iter()
+        .find(|pod| phase_of(pod) == Some("Running") && pod.metadata.deletion_timestamp.is_none())
+}
+
+/// Why a pod does not start, if it does not: at once when the kubelet says so, after a while when no node has room.
+/// The second value is when to look again.
+pub(super) fn stuck(input: &Input<'_>) -> (Option<Fault>, Option<jiff::Timestamp>) {
+    let Some(pod) = input
+        .world
+        .pods
+        .iter()
+        .find(|pod| phase_of(pod) == Some("Pending"))
+    else {
+        return (None, None);
+    };
+    let Some(reason) = held_up(pod) else {
+        return (None, None);
+    };
+    let created = pod
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or_else(|| input.now(), |created| created.0);
+    let late = created + START_WITHIN;
+    if input.now() < late {
+        return (None, Some(late));
+    }
+    let fault = Fault::PodStuck {
+        namespace: input.namespace().to_owned(),
+        pod: pod.metadata.name.clone().unwrap_or_default(),
+        reason,
+    };
+    (Some(fault), None)
+}
+
+fn held_up(pod: &Pod) -> Option<String> {
+    let waiting = mover(pod).and_then(|container| container.state.as_ref()?.waiting.as_ref());
+    if let Some(waiting) = waiting
+        && let Some(reason) = waiting
+            .reason
+            .as_deref()
+            .filter(|reason| STUCK.contains(reason))
+    {
+        let message = waiting.message.as_deref().unwrap_or("see the pod's events");
+        return Some(format!("{reason}: {message}"));
+    }
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let unscheduled = conditions
+        .iter()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+    let message = unscheduled
+        .message
+        .as_deref()
+        .unwrap_or("see the pod's events");
+    Some(format!(
+        "{}: {message}",
+        unscheduled.reason.as_deref().unwrap_or("Unschedulable")
+    ))
+}

@@ -1,0 +1,246 @@
+//! One look at one resource: observe, validate, plan, apply, status.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::Client;
+use rand::Rng;
+use syncline_api::names::Side;
+
+use crate::apply::{self, Writer};
+use crate::backoff::REQUEST;
+use crate::clock::Clock;
+use crate::events::Events;
+use crate::failures::Failures;
+use crate::follow::Followers;
+use crate::kinds::Key;
+use crate::metrics::{Metrics, RSYNC};
+use crate::observe::{self, Resource};
+use crate::plan::{Call, Input, Moment, Plan, Settings, plan, refused};
+use crate::queue::Queue;
+use crate::slots::Slots;
+use crate::status::{State, document};
+use crate::subject::Subject;
+use crate::validate::validate;
+
+/// What all looks share.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The operator's settings.
+    pub settings: Settings,
+    /// Where to ask for another look.
+    pub queue: Queue<Key>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The events that were emitted.
+    pub events: Events,
+    /// The logs that are followed.
+    pub followers: Followers,
+    /// The places for running transfers.
+    pub slots: Slots,
+    /// Requests that failed in a row.
+    pub failures: Failures,
+}
+
+/// Why a look did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Observe(#[from] observe::Error),
+    #[error(transparent)]
+    Apply(#[from] apply::Error),
+}
+
+impl Context {
+    /// Looks at a resource; returns when to look again if nothing happens before.
+    pub async fn reconcile(self: Arc<Self>, key: Key) -> Option<Timestamp> {
+        match Box::pin(self.look(&key)).await {
+            Ok(wake) => {
+                self.failures.forget(&key);
+                wake
+            }
+            Err(error) => {
+                let wait = REQUEST.after(self.failures.count(&key), moment(&*self.clock).jitter);
+                tracing::warn!(resource = %key, error = chain(&error), retry_in = %wait, "reconciliation failed");
+                Some(self.clock.now() + wait)
+            }
+        }
+    }
+
+    async fn look(&self, key: &Key) -> Result<Option<Timestamp>, Error> {
+        // observe
+        let Some(resource) = observe::resource(&self.client, key).await? else {
+            self.forget(key);
+            return Ok(None);
+        };
+        let subject = resource.subject();
+        let mut world = Box::pin(observe::world(&self.client, &subject)).await?;
+        world.progress = self.followers.progress(key);
+        world.may_start = self.may_start(&subject);
+
+        // validate
+        let moment = moment(&*self.clock);
+        let validated = validate(&subject, moment.now, &self.settings.zone);
+
+        // plan
+        let input = Input {
+            subject: &subject,
+            wish: validated.as_ref(),
+            world: &world,
+            moment: &moment,
+            settings: &self.settings,
+        };
+        let plan = plan(&input);
+
+        // apply, status
+        let written = self.write(&resource, &subject, &plan).await;
+        self.settle(&subject, &plan);
+        match written {
+            Ok(()) => {
+                self.tell(&subject, &plan).await;
+                Ok(plan.wake)
+            }
+            Err(error) => {
+                self.complain(&resource, &subject, &input, &error).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Whatever is made comes before the status that counts on it, whatever is deleted after the status that lets it go.
+    async fn write(
+        &self,
+        resource: &Resource,
+        subject: &Subject,
+        plan: &Plan,
+    ) -> Result<(), apply::Error> {
+        let writer = Writer::new(&self.client, &subject.key.namespace);
+        writer.write(&plan.changes, &plan.apply).await?;
+        if let Some(state) = &plan.status {
+            self.write_status(resource, subject, state).await?;
+        }
+        writer.delete(&plan.delete).await
+    }
+
+    async fn write_status(
+        &self,
+        resource: &Resource,
+        subject: &Subject,
+        state: &State,
+    ) -> Result<(), apply::Error> {
+        let Some(change) = resource.status_change(state) else {
+            return Ok(());
+        };
+        tracing::debug!(resource = %subject.key, %change, "status");
+        let document = document(&change, subject.resource_version.as_deref());
+        Writer::new(&self.client, &subject.key.namespace)
+            .write_status(&subject.key, &document)
+            .await
+    }
+
+    /// Says in the status what the API server refuses. The same words again cost no write.
+    async fn complain(
+        &self,
+        resource: &Resource,
+        subject: &Subject,
+        input: &Input<'_>,
+        error: &apply::Error,
+    ) -> Result<(), apply::Error> {
+        match error {
+            apply::Error::Refused { .. } => {
+                self.write_status(resource, subject, &refused(input, &error.to_string()))
+                    .await
+            }
+            apply::Error::Outdated { .. } | apply::Error::Unavailable { .. } => Ok(()),
+        }
+    }
+
+    /// Events, metrics and calls: what follows from the plan outside of the resource's own objects.
+    async fn tell(&self, subject: &Subject, plan: &Plan) {
+        let now = self.clock.now();
+        for measure in &plan.measures {
+            self.metrics.record(&subject.key, RSYNC, *measure, now);
+        }
+        self.events
+            .emit(&self.client, subject, &plan.events, now)
+            .await;
+        if plan.calls.is_empty() {
+            self.followers.forget(&subject.key);
+        }
+        for Call::Follow { pod, uid } in &plan.calls {
+            self.followers.follow(
+                &self.client,
+                &subject.key,
+                (pod, uid),
+                (&self.queue, &self.clock),
+            );
+        }
+    }
+
+    fn may_start(&self, subject: &Subject) -> bool {
+        // A destination waits for its source for as long as that takes, so it holds nobody up.
+        subject.key.side == Side::Destination
+            || self
+                .slots
+                .take(&subject.key, transfers(&subject.state, self.clock.now()))
+    }
+
+    fn settle(&self, subject: &Subject, plan: &Plan) {
+        let now = self.clock.now();
+        let runs = transfers(plan.status.as_ref().unwrap_or(&subject.state), now);
+        for waiting in self.slots.settle(&subject.key, runs) {
+            self.queue.add(waiting, now);
+        }
+    }
+
+    fn forget(&self, key: &Key) {
+        self.metrics.forget(key);
+        self.followers.forget(key);
+        self.failures.forget(key);
+        self.events.forget(key);
+        for waiting in self.slots.settle(key, false) {
+            self.queue.add(waiting, self.clock.now());
+        }
+    }
+}
+
+/// Whether a run is under way and does not just wait for its next try.
+fn transfers(state: &State, now: Timestamp) -> bool {
+    let waits = state
+        .retry
+        .as_ref()
+        .and_then(|retry| retry.next_attempt.as_ref())
+        .is_some_and(|next| now < next.0);
+    state.last_sync_start_time.is_some() && !waits
+}
+
+/// The moment, with what chance gives.
+fn moment(clock: &dyn Clock) -> Moment {
+    let mut chance = rand::rng();
+    let mut seeds = ([0; 32], [0; 32]);
+    chance.fill_bytes(&mut seeds.0);
+    chance.fill_bytes(&mut seeds.1);
+    Moment {
+        now: clock.now(),
+        jitter: f64::from(chance.next_u32()) / (f64::from(u32::MAX) + 1.0),
+        seeds,
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}

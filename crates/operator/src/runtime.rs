@@ -1,0 +1,274 @@
+//! Watches: from events in the cluster to resources to be looked at.
+//!
+//! Everything but the two kinds themselves is watched by its metadata only: the operator never holds other people's
+//! Secrets in memory.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::Api;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use syncline_api::names::Side;
+use syncline_api::{ReplicationDestination, ReplicationSource, labels};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::concerns::{Named, destination_names, made_for, source_names};
+use crate::kinds::{Key, VolumeSnapshot, VolumeSnapshotClass};
+use crate::queue::Queue;
+
+/// What all watches share.
+#[derive(Clone)]
+pub struct Watches {
+    client: Client,
+    namespace: Option<String>,
+    queue: Queue<Key>,
+    clock: Arc<dyn Clock>,
+    sources: Store<ReplicationSource>,
+    destinations: Store<ReplicationDestination>,
+}
+
+impl Watches {
+    /// Starts all watches; `ready` is set once both kinds have been listed. They end with `stop`.
+    pub fn start(
+        client: Client,
+        namespace: Option<String>,
+        queue: Queue<Key>,
+        clock: Arc<dyn Clock>,
+        (ready, stop): (Arc<AtomicBool>, CancellationToken),
+    ) -> JoinSet<()> {
+        let (sources, source_writer) = reflector::store();
+        let (destinations, destination_writer) = reflector::store();
+        let watches = Self {
+            client,
+            namespace,
+            queue,
+            clock,
+            sources,
+            destinations,
+        };
+        let mut tasks = JoinSet::new();
+        let mut spawn = |task: BoxFuture<'static, ()>| {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = task => {}
+                }
+            });
+        };
+        spawn(Box::pin(
+            watches.clone().resources(Side::Source, source_writer),
+        ));
+        spawn(Box::pin(
+            watches
+                .clone()
+                .resources(Side::Destination, destination_writer),
+        ));
+        spawn(Box::pin(watches.clone().become_ready(ready)));
+        let made = format!("{}={}", labels::CREATED_BY, labels::CREATED_BY_VOLSYNC);
+        spawn(Box::pin(
+            watches
+                .clone()
+                .namespaced::<Job>(Named::Nothing, Some(made.clone())),
+        ));
+        spawn(Box::pin(
+            watches
+                .clone()
+                .namespaced::<Pod>(Named::Nothing, Some(made.clone())),
+        ));
+        spawn(Box::pin(
+            watches
+                .clone()
+                .namespaced::<Service>(Named::Nothing, Some(made)),
+        ));
+        spawn(Box::pin(
+            watches
+                .clone()
+                .namespaced::<VolumeSnapshot>(Named::Nothing, None),
+        ));
+        spawn(Box::pin(
+            watches
+                .clone()
+                .namespaced::<PersistentVolumeClaim>(Named::Claim, None),
+        ));
+        spawn(Box::pin(
+            watches.clone().namespaced::<Secret>(Named::Secret, None),
+        ));
+        spawn(Box::pin(
+            watches
+                .clone()
+                .namespaced::<ServiceAccount>(Named::ServiceAccount, None),
+        ));
+        spawn(Box::pin(
+            watches.clone().global::<StorageClass>(Named::StorageClass),
+        ));
+        spawn(Box::pin(
+            watches.global::<VolumeSnapshotClass>(Named::SnapshotClass),
+        ));
+        tasks
+    }
+
+    fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self) -> Api<K> {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+
+    async fn become_ready(self, ready: Arc<AtomicBool>) {
+        let listed = (
+            self.sources.wait_until_ready().await,
+            self.destinations.wait_until_ready().await,
+        );
+        if let (Ok(()), Ok(())) = listed {
+            ready.store(true, Ordering::Release);
+            tracing::info!("watching");
+        }
+    }
+
+    /// Watches one of the two kinds: each event concerns the resource itself.
+    fn resources<K>(
+        self,
+        side: Side,
+        writer: reflector::store::Writer<K>,
+    ) -> impl Future<Output = ()> + Send
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let stream = watcher(self.api::<K>(), watcher::Config::default()).default_backoff();
+        let stream = reflector::reflector(writer, stream);
+        async move {
+            let mut stream = std::pin::pin!(stream);
+            while let Some(event) = stream.next().await {
+                match event {
+                    Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) => {
+                        let key = Key {
+                            side,
+                            namespace: object.namespace().unwrap_or_default(),
+                            name: object.name_any(),
+                        };
+                        self.queue.add(key, self.clock.now());
+                    }
+                    Ok(Event::Init) => {}
+                    // What was deleted while the watch was broken shows by its absence only.
+                    Ok(Event::InitDone) => self.look_at_all(),
+                    Err(error) => report(&K::kind(&()), &error),
+                }
+            }
+        }
+    }
+
+    /// Watches another namespaced kind, or those of its objects that carry `label`.
+    async fn namespaced<K>(self, named: Named, label: Option<String>)
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let api: Api<PartialObjectMeta<K>> = match &self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        self.others(api, named, label).await;
+    }
+
+    /// Watches a kind that has no namespace.
+    async fn global<K>(self, named: Named)
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let api: Api<PartialObjectMeta<K>> = Api::all(self.client.clone());
+        self.others(api, named, None).await;
+    }
+
+    async fn others<K>(self, api: Api<PartialObjectMeta<K>>, named: Named, label: Option<String>)
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let config = label
+            .iter()
+            .fold(watcher::Config::default(), |config, label| {
+                config.labels(label)
+            });
+        let mut stream = std::pin::pin!(watcher(api, config).default_backoff());
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(Event::Apply(object) | Event::Delete(object)) => {
+                    self.concern(named, &object.metadata);
+                }
+                // The resources are looked at once all is listed, and each look reads what there is.
+                Ok(Event::Init | Event::InitApply(_)) => {}
+                Ok(Event::InitDone) => self.look_at_all(),
+                Err(error) => report(&K::kind(&()), &error),
+            }
+        }
+    }
+
+    fn concern(&self, named: Named, object: &ObjectMeta) {
+        let now = self.clock.now();
+        for key in made_for(object) {
+            self.queue.add(key, now);
+        }
+        for source in self
+            .sources
+            .state_filter(|source| source_names(source, named, object))
+        {
+            self.queue.add(key_of(Side::Source, &*source), now);
+        }
+        for destination in self
+            .destinations
+            .state_filter(|destination| destination_names(destination, named, object))
+        {
+            self.queue
+                .add(key_of(Side::Destination, &*destination), now);
+        }
+    }
+
+    fn look_at_all(&self) {
+        let now = self.clock.now();
+        for source in self.sources.state() {
+            self.queue.add(key_of(Side::Source, &*source), now);
+        }
+        for destination in self.destinations.state() {
+            self.queue
+                .add(key_of(Side::Destination, &*destination), now);
+        }
+    }
+}
+
+fn key_of<K: ResourceExt>(side: Side, object: &K) -> Key {
+    Key {
+        side,
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+    }
+}
+
+fn report(kind: &str, error: &watcher::Error) {
+    tracing::warn!(kind, error = %crate::reconcile::chain(error), "watch failed; it is tried again");
+}

@@ -1,0 +1,88 @@
+//! What can be wrong with a spec. Each message names cause, object and cure.
+
+use syncline_api::names::{self, LONGEST_OBJECT_NAME};
+use syncline_schedule::{NeverFires, ParseError};
+
+use crate::subject::Subject;
+
+/// A mistake in a spec that only its author can correct.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// No mover is chosen.
+    #[error(
+        "a replication method must be specified - enabled movers: [{built}]; add one of them to spec"
+    )]
+    NoMover {
+        /// The movers that could be chosen.
+        built: String,
+    },
+    /// More than one mover is chosen.
+    #[error(
+        "only one replication method can be supplied, but spec has {chosen}; keep one of them and remove the others"
+    )]
+    ManyMovers {
+        /// The movers that are chosen.
+        chosen: String,
+    },
+    /// A mover is chosen that this version does not have.
+    #[error(
+        "the mover spec.{mover} is not available in this version of Syncline - enabled movers: [{built}]; use one of them, or an operator that has spec.{mover}"
+    )]
+    MoverNotBuilt {
+        /// The mover.
+        mover: &'static str,
+        /// The movers that could be chosen.
+        built: String,
+    },
+    /// The schedule cannot be read.
+    #[error("spec.trigger.schedule: {0}")]
+    Schedule(ParseError),
+    /// The schedule never comes due.
+    #[error("spec.trigger.schedule: {0}")]
+    NeverFires(NeverFires),
+    /// A field that the mover cannot do without is missing.
+    #[error("{field} must be provided: {purpose}")]
+    Missing {
+        /// The field.
+        field: &'static str,
+        /// What it is for.
+        purpose: &'static str,
+    },
+    /// A field holds something it must not.
+    #[error("{field} {value:?} cannot be used: {expected}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What the user wrote.
+        value: String,
+        /// What it should be instead.
+        expected: &'static str,
+    },
+    /// The name leaves no room for the names derived from it.
+    #[error(
+        "metadata.name {name:?} is too long: the Secret {derived:?} made for it would have {length} characters and {LONGEST_OBJECT_NAME} are allowed; choose a shorter name"
+    )]
+    NameTooLong {
+        /// The resource's name.
+        name: String,
+        /// The longest name derived from it.
+        derived: String,
+        /// How long that is.
+        length: usize,
+    },
+}
+
+/// Checks that all names derived from the resource's fit their kinds. `…-main-…` and `…-dest-…` Secrets have the longest.
+pub(super) fn check_names(subject: &Subject) -> Result<(), Invalid> {
+    let name = &subject.key.name;
+    let derived = names::ssh_keys_destination(subject.key.side, name);
+    let length = derived.len();
+    if length <= LONGEST_OBJECT_NAME {
+        return Ok(());
+    }
+    Err(Invalid::NameTooLong {
+        name: name.clone(),
+        derived,
+        length,
+    })
+}

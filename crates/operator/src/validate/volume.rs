@@ -1,0 +1,206 @@
+//! The volumes that a spec names, and how images of them are made.
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use syncline_api::movers::{CopyMethod, DestinationVolumeOptions, SourceVolumeOptions};
+
+use super::Invalid;
+use crate::quantity;
+use crate::subject::Spec;
+
+/// Either side's volume.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Volume {
+    /// What is sent.
+    Source(SourceVolume),
+    /// What is written to.
+    Destination(DestinationVolume),
+}
+
+/// How a source's image is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PointInTime {
+    /// None is: the volume itself is read.
+    Direct,
+    /// A claim with the source as its data source.
+    Clone,
+    /// A snapshot, and a claim from it.
+    Snapshot,
+}
+
+/// What a source sends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceVolume {
+    /// The user's claim.
+    pub claim: String,
+    /// How its image is made.
+    pub method: PointInTime,
+    /// The image's size, when not the source's.
+    pub capacity: Option<Quantity>,
+    /// The image's storage class, when not the source's.
+    pub storage_class: Option<String>,
+    /// The image's access modes, when not the source's.
+    pub access_modes: Option<Vec<String>>,
+    /// The snapshot's class, when not the default.
+    pub snapshot_class: Option<String>,
+}
+
+/// How a destination keeps what it received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// The volume itself is the image.
+    Direct,
+    /// A snapshot of it.
+    Snapshot,
+}
+
+/// The volume that a destination writes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// The user's claim.
+    Given(String),
+    /// A claim of our own.
+    Made {
+        /// Its size.
+        capacity: Quantity,
+        /// Its access modes.
+        access_modes: Vec<String>,
+        /// Its storage class, when not the default.
+        storage_class: Option<String>,
+        /// Whether it goes after each run.
+        cleanup: bool,
+    },
+}
+
+/// What a destination writes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DestinationVolume {
+    /// The volume.
+    pub target: Target,
+    /// How images of it are kept.
+    pub image: Image,
+    /// The snapshot's class, when not the default.
+    pub snapshot_class: Option<String>,
+}
+
+pub(super) fn read(spec: &Spec) -> Result<Volume, Invalid> {
+    let missing = Invalid::Missing {
+        field: "spec.rsync",
+        purpose: "it chooses the mover",
+    };
+    match spec {
+        Spec::Source(spec) => {
+            let options = &spec.rsync.as_ref().ok_or(missing)?.volume;
+            source(spec.source_pvc.as_deref(), options).map(Volume::Source)
+        }
+        Spec::Destination(spec) => {
+            destination(&spec.rsync.as_ref().ok_or(missing)?.volume).map(Volume::Destination)
+        }
+    }
+}
+
+fn source(claim: Option<&str>, options: &SourceVolumeOptions) -> Result<SourceVolume, Invalid> {
+    let claim = claim
+        .filter(|name| !name.is_empty())
+        .ok_or(Invalid::Missing {
+            field: "spec.sourcePVC",
+            purpose: "it names the PersistentVolumeClaim to replicate",
+        })?;
+    let method = match options.copy_method {
+        Some(CopyMethod::Direct | CopyMethod::None) => PointInTime::Direct,
+        Some(CopyMethod::Clone) => PointInTime::Clone,
+        Some(CopyMethod::Snapshot) => PointInTime::Snapshot,
+        None => {
+            return Err(Invalid::Field {
+                field: "spec.rsync.copyMethod",
+                value: String::new(),
+                expected: "unsupported copyMethod: it must be one of Direct, Clone and Snapshot",
+            });
+        }
+    };
+    Ok(SourceVolume {
+        claim: claim.to_owned(),
+        method,
+        capacity: options.capacity.as_ref().map(size).transpose()?,
+        storage_class: options.storage_class_name.clone(),
+        access_modes: options.access_modes.clone().map(access_modes).transpose()?,
+        snapshot_class: options.volume_snapshot_class_name.clone(),
+    })
+}
+
+fn destination(options: &DestinationVolumeOptions) -> Result<DestinationVolume, Invalid> {
+    let image = match options.copy_method {
+        Some(CopyMethod::Direct | CopyMethod::None) => Image::Direct,
+        Some(CopyMethod::Snapshot) => Image::Snapshot,
+        other => {
+            return Err(Invalid::Field {
+                field: "spec.rsync.copyMethod",
+                value: other.map_or_else(String::new, |_| "Clone".to_owned()),
+                expected: "unsupported copyMethod for a destination: it must be one of Direct and Snapshot",
+            });
+        }
+    };
+    let given = options
+        .destination_pvc
+        .clone()
+        .filter(|name| !name.is_empty());
+    let target = match given {
+        Some(claim) => Target::Given(claim),
+        None => made(options)?,
+    };
+    Ok(DestinationVolume {
+        target,
+        image,
+        snapshot_class: options.volume_snapshot_class_name.clone(),
+    })
+}
+
+fn made(options: &DestinationVolumeOptions) -> Result<Target, Invalid> {
+    let needed = |field| Invalid::Missing {
+        field,
+        purpose: "capacity and accessModes must be provided when destinationPVC is not; they describe the volume to make",
+    };
+    Ok(Target::Made {
+        capacity: size(
+            options
+                .capacity
+                .as_ref()
+                .ok_or_else(|| needed("spec.rsync.capacity"))?,
+        )?,
+        access_modes: access_modes(
+            options
+                .access_modes
+                .clone()
+                .ok_or_else(|| needed("spec.rsync.accessModes"))?,
+        )?,
+        storage_class: options.storage_class_name.clone(),
+        cleanup: options.cleanup_temp_pvc.unwrap_or(false),
+    })
+}
+
+fn size(quantity: &Quantity) -> Result<Quantity, Invalid> {
+    if quantity::bytes(quantity).is_some_and(|bytes| bytes > 0) {
+        return Ok(quantity.clone());
+    }
+    Err(Invalid::Field {
+        field: "spec.rsync.capacity",
+        value: quantity.0.clone(),
+        expected: "a volume's size is a positive quantity such as 10Gi",
+    })
+}
+
+fn access_modes(modes: Vec<String>) -> Result<Vec<String>, Invalid> {
+    const KNOWN: [&str; 4] = [
+        "ReadWriteOnce",
+        "ReadOnlyMany",
+        "ReadWriteMany",
+        "ReadWriteOncePod",
+    ];
+    match modes.iter().find(|mode| !KNOWN.contains(&mode.as_str())) {
+        None if !modes.is_empty() => Ok(modes),
+        unknown => Err(Invalid::Field {
+            field: "spec.rsync.accessModes",
+            value: unknown.cloned().unwrap_or_default(),
+            expected: "use one or more of ReadWriteOnce, ReadOnlyMany, ReadWriteMany and ReadWriteOncePod",
+        }),
+    }
+}
