@@ -8,15 +8,16 @@ use crate::kinds::{Registry, Resource};
 /// The core group, or all others.
 pub(super) fn list(registry: &Registry, core: bool) -> String {
     let items: Vec<Value> = if core {
-        vec![
-            json!({ "metadata": { "creationTimestamp": null }, "versions": [version(registry, "", "v1")] }),
-        ]
+        vec![json!({ "metadata": {}, "versions": [version(registry, "", "v1")] })]
     } else {
         legacy::group_versions(registry)
             .iter()
             .map(|(group, versions)| {
-                let versions: Vec<Value> = versions.iter().map(|name| version(registry, group, name)).collect();
-                json!({ "metadata": { "name": group, "creationTimestamp": null }, "versions": versions })
+                let versions: Vec<Value> = versions
+                    .iter()
+                    .map(|name| version(registry, group, name))
+                    .collect();
+                json!({ "metadata": { "name": group }, "versions": versions })
             })
             .collect()
     };

@@ -1,9 +1,12 @@
 //! The kinds that every cluster has.
 
+mod list;
+mod merges;
+
 use serde_json::{Map, Value, json};
 
+use self::merges::at;
 use super::meta::NameRule;
-use super::types::{self, Struct, Topology, Type};
 use super::{
     DecodeError, Decoded, FieldError, FieldValidation, Merge, Resource, World, defaults, meta,
     typed, validate,
@@ -25,6 +28,8 @@ const NAMESPACE_VERBS: &[&str] = &[
 ];
 const CREATE: &[&str] = &["create"];
 
+pub(super) use self::list::all;
+
 /// One built-in kind.
 #[derive(Debug)]
 pub(crate) struct BuiltIn {
@@ -39,207 +44,6 @@ pub(crate) struct BuiltIn {
     /// Full name of its struct.
     struct_name: &'static str,
     names: NameRule,
-}
-
-macro_rules! kind {
-    ($group:literal, $kind:literal, $plural:literal, $struct_name:literal) => {
-        BuiltIn {
-            group: $group,
-            kind: $kind,
-            plural: $plural,
-            namespaced: true,
-            has_status: false,
-            counts_generations: false,
-            short_names: &[],
-            categories: &[],
-            struct_name: $struct_name,
-            names: NameRule::Subdomain,
-        }
-    };
-}
-
-/// Every built-in kind, sorted by group and plural.
-pub(crate) fn all() -> Vec<BuiltIn> {
-    let mut kinds = core();
-    kinds.extend(groups());
-    kinds
-}
-
-fn core() -> Vec<BuiltIn> {
-    vec![
-        BuiltIn {
-            short_names: &["cm"],
-            ..kind!(
-                "",
-                "ConfigMap",
-                "configmaps",
-                "io.k8s.api.core.v1.ConfigMap"
-            )
-        },
-        BuiltIn {
-            short_names: &["ep"],
-            ..kind!("", "Endpoints", "endpoints", "io.k8s.api.core.v1.Endpoints")
-        },
-        BuiltIn {
-            short_names: &["ev"],
-            ..kind!("", "Event", "events", "io.k8s.api.core.v1.Event")
-        },
-        BuiltIn {
-            namespaced: false,
-            has_status: true,
-            short_names: &["ns"],
-            names: NameRule::Label,
-            ..kind!(
-                "",
-                "Namespace",
-                "namespaces",
-                "io.k8s.api.core.v1.Namespace"
-            )
-        },
-        BuiltIn {
-            namespaced: false,
-            has_status: true,
-            short_names: &["no"],
-            ..kind!("", "Node", "nodes", "io.k8s.api.core.v1.Node")
-        },
-        BuiltIn {
-            has_status: true,
-            short_names: &["pvc"],
-            ..kind!(
-                "",
-                "PersistentVolumeClaim",
-                "persistentvolumeclaims",
-                "io.k8s.api.core.v1.PersistentVolumeClaim"
-            )
-        },
-        BuiltIn {
-            namespaced: false,
-            has_status: true,
-            short_names: &["pv"],
-            ..kind!(
-                "",
-                "PersistentVolume",
-                "persistentvolumes",
-                "io.k8s.api.core.v1.PersistentVolume"
-            )
-        },
-        BuiltIn {
-            has_status: true,
-            counts_generations: true,
-            short_names: &["po"],
-            categories: &["all"],
-            ..kind!("", "Pod", "pods", "io.k8s.api.core.v1.Pod")
-        },
-        kind!("", "Secret", "secrets", "io.k8s.api.core.v1.Secret"),
-        BuiltIn {
-            short_names: &["sa"],
-            ..kind!(
-                "",
-                "ServiceAccount",
-                "serviceaccounts",
-                "io.k8s.api.core.v1.ServiceAccount"
-            )
-        },
-        BuiltIn {
-            has_status: true,
-            short_names: &["svc"],
-            categories: &["all"],
-            names: NameRule::Dns1035,
-            ..kind!("", "Service", "services", "io.k8s.api.core.v1.Service")
-        },
-    ]
-}
-
-fn groups() -> Vec<BuiltIn> {
-    let rbac = |kind: BuiltIn| BuiltIn {
-        names: NameRule::PathSegment,
-        ..kind
-    };
-    vec![
-        BuiltIn {
-            namespaced: false,
-            has_status: true,
-            counts_generations: true,
-            short_names: &["crd", "crds"],
-            categories: &["api-extensions"],
-            ..kind!(
-                "apiextensions.k8s.io",
-                "CustomResourceDefinition",
-                "customresourcedefinitions",
-                "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition"
-            )
-        },
-        BuiltIn {
-            namespaced: false,
-            ..kind!(
-                "authorization.k8s.io",
-                "SelfSubjectAccessReview",
-                "selfsubjectaccessreviews",
-                "io.k8s.api.authorization.v1.SelfSubjectAccessReview"
-            )
-        },
-        BuiltIn {
-            has_status: true,
-            counts_generations: true,
-            categories: &["all"],
-            ..kind!("batch", "Job", "jobs", "io.k8s.api.batch.v1.Job")
-        },
-        kind!(
-            "coordination.k8s.io",
-            "Lease",
-            "leases",
-            "io.k8s.api.coordination.v1.Lease"
-        ),
-        BuiltIn {
-            short_names: &["ev"],
-            ..kind!(
-                "events.k8s.io",
-                "Event",
-                "events",
-                "io.k8s.api.events.v1.Event"
-            )
-        },
-        rbac(BuiltIn {
-            namespaced: false,
-            ..kind!(
-                "rbac.authorization.k8s.io",
-                "ClusterRoleBinding",
-                "clusterrolebindings",
-                "io.k8s.api.rbac.v1.ClusterRoleBinding"
-            )
-        }),
-        rbac(BuiltIn {
-            namespaced: false,
-            ..kind!(
-                "rbac.authorization.k8s.io",
-                "ClusterRole",
-                "clusterroles",
-                "io.k8s.api.rbac.v1.ClusterRole"
-            )
-        }),
-        rbac(kind!(
-            "rbac.authorization.k8s.io",
-            "RoleBinding",
-            "rolebindings",
-            "io.k8s.api.rbac.v1.RoleBinding"
-        )),
-        rbac(kind!(
-            "rbac.authorization.k8s.io",
-            "Role",
-            "roles",
-            "io.k8s.api.rbac.v1.Role"
-        )),
-        BuiltIn {
-            namespaced: false,
-            short_names: &["sc"],
-            ..kind!(
-                "storage.k8s.io",
-                "StorageClass",
-                "storageclasses",
-                "io.k8s.api.storage.v1.StorageClass"
-            )
-        },
-    ]
 }
 
 impl BuiltIn {
@@ -568,88 +372,4 @@ fn set_kind(object: &mut Value, api_version: &str) {
     if let Some(map) = object.as_object_mut() {
         map.insert("apiVersion".to_owned(), json!(api_version));
     }
-}
-
-/// What the table says of the value at a path.
-struct At<'a> {
-    kind: &'a Type,
-    topology: &'a Topology,
-    patch_key: Option<&'a str>,
-    patch_merges: bool,
-}
-
-impl At<'_> {
-    fn merge(&self, patch: bool) -> Merge {
-        match self.kind {
-            Type::List(inner) if patch => match (self.patch_merges, self.patch_key, inner.as_ref())
-            {
-                (true, Some(key), _) => Merge::ByKey(vec![(key.to_owned(), None)]),
-                (true, None, _) => Merge::Set,
-                _ => Merge::Atomic,
-            },
-            Type::List(inner) => match self.topology {
-                Topology::Set => Merge::Set,
-                Topology::ByKeys(keys) => Merge::ByKey(
-                    keys.iter()
-                        .map(|key| (key.clone(), key_default(inner, key)))
-                        .collect(),
-                ),
-                _ => Merge::Atomic,
-            },
-            // Patches go into structs that server-side apply replaces as a whole.
-            Type::Struct(name) if !patch => match (self.topology, types::find(name)) {
-                (Topology::Atomic, _) => Merge::Atomic,
-                (_, Some(shape)) if shape.atomic => Merge::Atomic,
-                _ => Merge::Granular,
-            },
-            Type::Map(_) if !patch && *self.topology == Topology::Atomic => Merge::Atomic,
-            Type::FieldsV1 | Type::IntOrString | Type::Quantity => Merge::Atomic,
-            _ => Merge::Granular,
-        }
-    }
-}
-
-fn key_default(item: &Type, key: &str) -> Option<Value> {
-    let Type::Struct(name) = item else {
-        return None;
-    };
-    types::find(name)?.field(key)?.default.clone()
-}
-
-/// Walks the table; `None` where it knows nothing.
-fn at<'a>(struct_name: &str, path: &[&str]) -> Option<At<'a>> {
-    let mut shape: Option<&'static Struct> = Some(types::find(struct_name)?);
-    let mut found: Option<At<'a>> = None;
-    for element in path {
-        let next = match (&found, shape) {
-            (_, Some(owner)) => {
-                let field = owner.field(element)?;
-                At {
-                    kind: &field.kind,
-                    topology: &field.topology,
-                    patch_key: field.patch_key.as_deref(),
-                    patch_merges: field.patch_merges,
-                }
-            }
-            (
-                Some(At {
-                    kind: Type::List(inner) | Type::Map(inner),
-                    ..
-                }),
-                None,
-            ) => At {
-                kind: inner,
-                topology: &Topology::Default,
-                patch_key: None,
-                patch_merges: false,
-            },
-            _ => return None,
-        };
-        shape = match next.kind {
-            Type::Struct(name) => types::find(name),
-            _ => None,
-        };
-        found = Some(next);
-    }
-    found
 }
