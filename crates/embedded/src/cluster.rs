@@ -12,6 +12,8 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::clock::Clock;
+use crate::controllers::job;
+use crate::node::{Launcher, Node, NodeConfig, NodeError};
 use crate::server::{
     ApiService, Server,
     shell::{Shell, ShellError},
@@ -28,6 +30,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Image name → the executable that is at `/<name>` in its pods, for instance `syncline` → this binary.
     pub images: BTreeMap<String, PathBuf>,
+    /// The program that becomes a container's first process; by default this very one.
+    pub launcher: Launcher,
     /// Where HTTPS listens; port 0 takes the port of the last start if it is free, else any.
     pub listen: SocketAddr,
 }
@@ -38,6 +42,7 @@ impl Config {
         Self {
             data_dir: data_dir.into(),
             images: BTreeMap::new(),
+            launcher: Launcher::of_program(PathBuf::from("/proc/self/exe")),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         }
     }
@@ -65,6 +70,9 @@ pub enum StartError {
     /// HTTPS cannot be served.
     #[error("{0}")]
     Shell(String),
+    /// The node cannot run pods.
+    #[error("{0}")]
+    Node(String),
     /// The cluster's own objects could not be made.
     #[error("cannot make the namespace {name}: {source}; the log says what the API server found")]
     Namespace {
@@ -93,10 +101,21 @@ impl From<ShellError> for StartError {
     }
 }
 
+impl From<NodeError> for StartError {
+    fn from(error: NodeError) -> Self {
+        Self::Node(error.to_string())
+    }
+}
+
 /// A running cluster.
 pub struct Cluster {
     server: Arc<Server>,
     shell: Shell,
+    node: Node,
+    /// Ends the controllers, which need the server to the last.
+    stop_controllers: CancellationToken,
+    controllers: TaskTracker,
+    /// Ends the server.
     stop: CancellationToken,
     tasks: TaskTracker,
     _lock: DataLock,
@@ -118,9 +137,20 @@ impl Cluster {
         make_namespaces(&client).await?;
         let shell =
             Shell::start(&config, ApiService::new(Arc::clone(&server)), &clock, &stop).await?;
+        let (stop_controllers, controllers) = (stop.child_token(), TaskTracker::new());
+        controllers.spawn(job::run(
+            client.clone(),
+            Arc::clone(&clock),
+            stop_controllers.clone(),
+        ));
+        let node = start_node(&client, config, clock).await?;
+        server.set_logs(Arc::new(node.logs()));
         Ok(Self {
             server,
             shell,
+            node,
+            stop_controllers,
+            controllers,
             stop,
             tasks,
             _lock: lock,
@@ -144,6 +174,10 @@ impl Cluster {
 
     /// Stops the pods, ends every watch and closes the store.
     pub async fn shutdown(self) {
+        self.stop_controllers.cancel();
+        self.controllers.close();
+        self.controllers.wait().await;
+        self.node.shutdown().await;
         self.stop.cancel();
         self.shell.stopped().await;
         self.tasks.close();
@@ -158,14 +192,31 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
-
 fn client(server: &Arc<Server>) -> kube::Client {
     kube::Client::new(ApiService::new(Arc::clone(server)), "default")
+}
+
+async fn start_node(
+    client: &kube::Client,
+    config: Config,
+    clock: Arc<dyn Clock>,
+) -> Result<Node, NodeError> {
+    let Config {
+        data_dir,
+        images,
+        launcher,
+        ..
+    } = config;
+    Node::start(
+        client.clone(),
+        NodeConfig {
+            data_dir,
+            images,
+            launcher,
+            clock,
+        },
+    )
+    .await
 }
 
 fn make_folder(path: &Path) -> Result<(), StartError> {
@@ -202,4 +253,97 @@ async fn make_namespaces(client: &kube::Client) -> Result<(), StartError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::config::{KubeConfigOptions, Kubeconfig};
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    async fn start(folder: &Path) -> Result<Cluster, StartError> {
+        Cluster::start(Config::new(folder), Arc::new(SystemClock)).await
+    }
+
+    async fn https_client(cluster: &Cluster) -> kube::Client {
+        let config = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+            .await
+            .unwrap();
+        kube::Client::try_from(config).unwrap()
+    }
+
+    fn map(name: &str) -> ConfigMap {
+        ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_cluster_is_reached_by_its_kubeconfig_and_goes_on_after_a_restart() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = start(folder.path()).await.unwrap();
+        let permissions = std::fs::metadata(cluster.kubeconfig())
+            .unwrap()
+            .permissions();
+        assert_eq!(permissions.mode() & 0o777, 0o600);
+        let client = https_client(&cluster).await;
+        assert_eq!(client.apiserver_version().await.unwrap().major, "1");
+        let maps: Api<ConfigMap> = Api::default_namespaced(client);
+        let made = maps
+            .create(&PostParams::default(), &map("kept"))
+            .await
+            .unwrap();
+        let url = cluster.url();
+        cluster.shutdown().await;
+
+        let cluster = start(folder.path()).await.unwrap();
+        assert_eq!(cluster.url(), url);
+        let maps: Api<ConfigMap> = Api::default_namespaced(https_client(&cluster).await);
+        assert_eq!(maps.get("kept").await.unwrap().metadata, made.metadata);
+        cluster.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_a_credential_everything_but_the_version_is_forbidden() {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = start(folder.path()).await.unwrap();
+        let mut config = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
+        config.auth_infos[0].auth_info = Some(kube::config::AuthInfo::default());
+        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+            .await
+            .unwrap();
+        let client = kube::Client::try_from(config).unwrap();
+        client.apiserver_version().await.unwrap();
+        let maps: Api<ConfigMap> = Api::default_namespaced(client);
+        let Err(kube::Error::Api(refused)) = maps.list(&kube::api::ListParams::default()).await
+        else {
+            panic!("an anonymous client was let in");
+        };
+        assert_eq!(
+            refused.message,
+            "configmaps is forbidden: User \"system:anonymous\" cannot list resource \"configmaps\" in API group \"\" in \
+             the namespace \"default\""
+        );
+        cluster.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_second_cluster_on_the_same_data_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = start(folder.path()).await.unwrap();
+        let refused = start(folder.path()).await.err().unwrap().to_string();
+        assert!(
+            refused.contains(&format!("process {}", std::process::id())),
+            "{refused}"
+        );
+        cluster.shutdown().await;
+    }
 }

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::{ResponseBody, Server, dispatch::Call, route::Target, status::Failure};
 
+use crate::tables::{self, Include};
+
 /// JSON or YAML.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Syntax {
@@ -60,7 +62,7 @@ impl Representation {
             match parameter.split_once('=')? {
                 ("as", "Table") => shape = Shape::Table,
                 ("as", "PartialObjectMetadata" | "PartialObjectMetadataList") => {
-                    shape = Shape::Metadata
+                    shape = Shape::Metadata;
                 }
                 ("g", value) => group = Some(value),
                 ("v", value) => version = Some(value),
@@ -172,20 +174,17 @@ pub(crate) fn text(code: StatusCode, text: String) -> Response<ResponseBody> {
 pub(crate) fn json(
     code: StatusCode,
     value: &Value,
-    representation: &Representation,
+    representation: Representation,
 ) -> Response<ResponseBody> {
     build(
         code,
         representation.content_type(),
-        whole(write(value, *representation)),
+        whole(write(value, representation)),
     )
 }
 
 /// A failed request's answer.
-pub(crate) fn failure(
-    failure: &Failure,
-    representation: &Representation,
-) -> Response<ResponseBody> {
+pub(crate) fn failure(failure: &Failure, representation: Representation) -> Response<ResponseBody> {
     if failure.plain {
         return text(failure.code, failure.message.clone());
     }
@@ -205,15 +204,15 @@ pub(crate) fn render(server: &Server, call: &Call, reply: Reply) -> Response<Res
         (Payload::Object(object), Some(target)) => json(
             code,
             &shaped(server, call, &target, object),
-            &call.representation,
+            call.representation,
         ),
         (Payload::List(list), Some(target)) => json(
             code,
             &shaped_list(server, call, &target, list),
-            &call.representation,
+            call.representation,
         ),
         (Payload::Object(value) | Payload::List(value) | Payload::Other(value), _) => {
-            json(code, &value, &call.representation)
+            json(code, &value, call.representation)
         }
     };
     for warning in warnings {
@@ -236,49 +235,92 @@ pub(crate) fn render(server: &Server, call: &Call, reply: Reply) -> Response<Res
 /// How each event of a watch is shown.
 pub(crate) struct EventShape {
     representation: Representation,
+    include: Include,
+    /// Whether the columns were told already; they are told once.
+    headed: bool,
 }
 
 impl EventShape {
     pub(crate) fn of(call: &Call) -> Self {
         Self {
             representation: call.representation,
+            include: include(call),
+            headed: false,
         }
     }
 
-    pub(crate) fn event(&self, _server: &Server, _target: &Target, object: Value) -> Value {
+    pub(crate) fn event(&mut self, server: &Server, target: &Target, object: Value) -> Value {
         match self.representation.shape {
-            Shape::Whole | Shape::Table => object,
+            Shape::Whole => object,
             Shape::Metadata => metadata_only(&object),
+            Shape::Table => {
+                let headed = !self.headed;
+                self.headed = true;
+                one_row(server, target, &object, (self.include, headed))
+            }
         }
     }
 }
 
+/// `includeObject`.
+fn include(call: &Call) -> Include {
+    call.query
+        .get("includeObject")
+        .and_then(Include::parse)
+        .unwrap_or(Include::Metadata)
+}
+
+/// A table of one object.
+fn one_row(server: &Server, target: &Target, object: &Value, form: (Include, bool)) -> Value {
+    let version = object
+        .pointer("/metadata/resourceVersion")
+        .cloned()
+        .unwrap_or_default();
+    let metadata = json!({"resourceVersion": version});
+    tables::table(
+        target.resource.as_ref(),
+        std::slice::from_ref(object),
+        &metadata,
+        form,
+        server.now(),
+    )
+}
+
 /// One object in the shape asked for.
-fn shaped(_server: &Server, call: &Call, _target: &Target, object: Value) -> Value {
+fn shaped(server: &Server, call: &Call, target: &Target, object: Value) -> Value {
     match call.representation.shape {
-        Shape::Whole | Shape::Table => object,
+        Shape::Whole => object,
+        Shape::Table => one_row(server, target, &object, (include(call), true)),
         Shape::Metadata => metadata_only(&object),
     }
 }
 
-fn shaped_list(_server: &Server, call: &Call, _target: &Target, mut list: Value) -> Value {
-    match call.representation.shape {
-        Shape::Whole | Shape::Table => list,
-        Shape::Metadata => {
-            let items: Vec<Value> = list
-                .get("items")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .map(metadata_only)
-                .collect();
-            let metadata = list.get_mut("metadata").map(Value::take);
-            json!({
-                "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                "metadata": metadata, "items": items,
-            })
-        }
+fn shaped_list(server: &Server, call: &Call, target: &Target, mut list: Value) -> Value {
+    if call.representation.shape == Shape::Whole {
+        return list;
     }
+    let metadata = list
+        .get_mut("metadata")
+        .map(Value::take)
+        .unwrap_or_default();
+    let items = list
+        .get("items")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    if call.representation.shape == Shape::Table {
+        return tables::table(
+            target.resource.as_ref(),
+            items,
+            &metadata,
+            (include(call), true),
+            server.now(),
+        );
+    }
+    json!({
+        "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+        "metadata": metadata, "items": items.iter().map(metadata_only).collect::<Vec<_>>(),
+    })
 }
 
 fn metadata_only(object: &Value) -> Value {
@@ -308,9 +350,6 @@ fn write(value: &Value, representation: Representation) -> Bytes {
             text.push('\n');
             text.into()
         }
-        // YAML can hold every JSON value; were it ever not so, JSON is YAML too.
-        Syntax::Yaml => serde_saphyr::to_string(value)
-            .unwrap_or_else(|_| value.to_string())
-            .into(),
+        Syntax::Yaml => crate::wire::to_yaml(value).into(),
     }
 }

@@ -178,18 +178,22 @@ impl Server {
         finalizers.retain(|name| name != FINALIZER);
         let mut released = definition.object.clone();
         metadata::set_finalizers(&mut released, &finalizers);
-        let gone = finalizers.is_empty();
-        if self
-            .write_quietly(definition, (!gone).then_some(released))
-            .await
-            && gone
-        {
-            let mut registry = self
-                .registry
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            registry.remove(&definition.key.name);
+        if !finalizers.is_empty() {
+            self.write_quietly(definition, Some(released)).await;
+            return;
         }
+        // Not served before it is not there: whoever finds the definition gone finds its resource gone too.
+        self.uninstall(&definition.key.name);
+        if !self.write_quietly(definition, None).await {
+            self.install(&definition.object);
+        }
+    }
+
+    fn uninstall(&self, name: &str) {
+        self.registry
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
     }
 
     /// Writes unless somebody else did; then the next round sees to it.

@@ -167,7 +167,7 @@ impl Server {
             items.push(shown);
         }
         let metadata = json!({"resourceVersion": revision.to_string()});
-        Ok(Reply::list(target, list_object(target, metadata, items)))
+        Ok(Reply::list(target, list_object(target, &metadata, &items)))
     }
 
     async fn delete_one(&self, target: &Target, options: &Options) -> Result<Payload, Failure> {

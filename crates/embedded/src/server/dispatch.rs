@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header, request};
 use http_body_util::{BodyExt as _, Limited};
-use serde_json::json;
 
 use super::{
     ResponseBody, Server,
@@ -42,25 +41,31 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (head, body) = request.into_parts();
+    if let Some(page) = open_page(&head) {
+        return page;
+    }
+    let anonymous = head.extensions.get::<Anonymous>().is_some();
     let accept = text_header(&head, &header::ACCEPT);
+    if !(anonymous && head.uri.path() != "/version")
+        && let Some(page) = described(server, &head, accept.as_deref().unwrap_or_default())
+    {
+        return page;
+    }
     let representation = match Representation::negotiate(accept.as_deref()) {
         Ok(representation) => representation,
-        Err(failure) => return answer::failure(&failure, &Representation::default()),
+        Err(failure) => return answer::failure(&failure, Representation::default()),
     };
     let body = match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(_) => return answer::failure(&Failure::too_large(LARGEST_BODY), &representation),
+        Err(_) => return answer::failure(&Failure::too_large(LARGEST_BODY), representation),
     };
     let call = read_call(&head, body, representation);
-    if let Some(page) = open_page(&call) {
-        return page;
-    }
-    if head.extensions.get::<Anonymous>().is_some() {
-        return answer::failure(&reviews::refuse_anonymous(&call), &call.representation);
+    if anonymous {
+        return answer::failure(&reviews::refuse_anonymous(&call), call.representation);
     }
     match resource(server, &call).await {
         Ok(reply) => answer::render(server, &call, reply),
-        Err(failure) => answer::failure(&failure, &call.representation),
+        Err(failure) => answer::failure(&failure, call.representation),
     }
 }
 
@@ -91,38 +96,35 @@ fn read_call(head: &request::Parts, body: Bytes, representation: Representation)
     }
 }
 
-/// Pages that anybody may see: health and version.
-fn open_page(call: &Call) -> Option<Response<ResponseBody>> {
-    match call.path.trim_end_matches('/') {
-        "/healthz" | "/livez" | "/readyz" => Some(answer::text(StatusCode::OK, health(call))),
-        "/version" => Some(answer::json(
-            StatusCode::OK,
-            &version(),
-            &call.representation,
-        )),
-        _ => None,
+/// Pages that anybody may see: health.
+fn open_page(head: &request::Parts) -> Option<Response<ResponseBody>> {
+    let name = head.uri.path().trim_matches('/');
+    if !matches!(name, "healthz" | "livez" | "readyz") {
+        return None;
     }
+    // The store answers every request from memory that is ready before the first; there is nothing more to look at.
+    let verbose = Query::parse(head.uri.query()).flag("verbose");
+    let text = if verbose {
+        format!("[+]ping ok\n[+]store ok\n{name} check passed\n")
+    } else {
+        "ok".to_owned()
+    };
+    Some(answer::text(StatusCode::OK, text))
 }
 
-/// `ok`, and with `verbose` what was looked at: the store answers every request from memory that is ready before the first.
-fn health(call: &Call) -> String {
-    if call.query.flag("verbose") {
-        let name = call.path.trim_matches('/');
-        return format!("[+]ping ok\n[+]store ok\n{name} check passed\n");
+/// Pages that describe the server: version, discovery, schemas.
+fn described(
+    server: &Server,
+    head: &request::Parts,
+    accept: &str,
+) -> Option<Response<ResponseBody>> {
+    if head.method != Method::GET {
+        return None;
     }
-    "ok".to_owned()
-}
-
-/// The version that clients compare their own with. The fields are those of `version.Info`.
-fn version() -> serde_json::Value {
-    json!({
-        "major": "1", "minor": "36",
-        "emulationMajor": "1", "emulationMinor": "36",
-        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
-        "gitVersion": concat!("v1.36.3+syncline.", env!("CARGO_PKG_VERSION")),
-        "gitCommit": "", "gitTreeState": "", "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
-    })
+    let page = server.with_registry(|registry| {
+        crate::discovery::handle(head.uri.path(), accept, &head.headers, registry)
+    })?;
+    Some(page.map(answer::whole))
 }
 
 async fn resource(server: &Arc<Server>, call: &Call) -> Result<Reply, Failure> {

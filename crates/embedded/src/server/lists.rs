@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    alphabet::URL_SAFE,
+    engine::general_purpose::{GeneralPurpose, NO_PAD},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -11,6 +15,10 @@ use super::{
 };
 use crate::kinds::FieldError;
 use crate::store::{Key, Stored};
+
+/// Tokens as Go writes and reads them: it minds neither padding nor trailing bits.
+const TOKENS: GeneralPurpose =
+    GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 /// Where the next page starts and of which revision it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +31,7 @@ struct Continue {
 impl Continue {
     fn write(&self) -> String {
         let token = json!({"v": "meta.k8s.io/v1", "rv": self.revision, "start": format!("{}\0", self.after)});
-        URL_SAFE_NO_PAD.encode(token.to_string())
+        TOKENS.encode(token.to_string())
     }
 
     fn read(token: &str) -> Result<Self, Failure> {
@@ -32,7 +40,7 @@ impl Continue {
                 "invalid continue token: continue key is not valid: {cause}"
             ))
         };
-        let bytes = URL_SAFE_NO_PAD
+        let bytes = TOKENS
             .decode(token.trim_end_matches('='))
             .map_err(|error| fault(error.to_string()))?;
         let text: String = bytes.iter().copied().map(char::from).collect();
@@ -117,7 +125,7 @@ impl Server {
             .into_iter()
             .map(|stored| item(target, stored))
             .collect();
-        Ok(Reply::list(target, list_object(target, metadata, items)))
+        Ok(Reply::list(target, list_object(target, &metadata, &items)))
     }
 
     /// The objects that a list is made from, and their revision.
@@ -199,7 +207,7 @@ fn item(target: &Target, stored: &Stored) -> Value {
 }
 
 /// A list of a target's kind.
-pub(crate) fn list_object(target: &Target, metadata: Value, items: Vec<Value>) -> Value {
+pub(crate) fn list_object(target: &Target, metadata: &Value, items: &[Value]) -> Value {
     json!({
         "kind": target.resource.list_kind(),
         "apiVersion": forms::api_version(target.resource.as_ref()),

@@ -79,7 +79,7 @@ impl Server {
             .cloned()
             .unwrap_or_else(|| json!([]));
         loop {
-            let Some(stored) = self.store.get(&Server::key(target)) else {
+            let Some(stored) = self.store.get(&Self::key(target)) else {
                 return Err(Failure::not_found(resource, target.name()));
             };
             let mut object = stored.object.clone();
@@ -96,7 +96,7 @@ impl Server {
                 && !waits_for_content(&object)
                 && metadata::finalizers(&object).is_empty();
             let change = Change {
-                key: Server::key(target),
+                key: Self::key(target),
                 expect: Expect::Revision(stored.revision),
                 object: (!gone).then(|| object.clone()),
             };

@@ -135,7 +135,7 @@ impl Failure {
     }
 
     /// A server-side apply that would take fields of other managers.
-    pub(crate) fn apply_conflict(message: String, causes: Vec<Value>) -> Self {
+    pub(crate) fn apply_conflict(message: String, causes: &[Value]) -> Self {
         Self::new(
             StatusCode::CONFLICT,
             "Conflict",

@@ -25,7 +25,7 @@ use crate::store::{Event, EventKind, Stored};
 /// How long a watch lasts when the client does not say, in seconds.
 const DEFAULT_TIMEOUT: u64 = 1800;
 /// How often an idle watch that takes bookmarks is told the current revision.
-const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 
 /// One watch under way.
 struct Watch {
@@ -228,7 +228,7 @@ impl Watch {
             "apiVersion": forms::api_version(self.target.resource.as_ref()),
             "metadata": metadata,
         });
-        self.tell("BOOKMARK", object);
+        self.push(&json!({"type": "BOOKMARK", "object": object}));
     }
 
     fn push(&mut self, event: &Value) {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 pub(crate) struct FieldSet {
     /// Whether the path that ends here is in the set.
     pub(crate) member: bool,
-    pub(crate) children: BTreeMap<String, FieldSet>,
+    pub(crate) children: BTreeMap<String, Self>,
 }
 
 impl FieldSet {
@@ -163,7 +163,9 @@ mod tests {
         let paths = prop::collection::vec(prop::collection::vec("f:[a-c]", 1..4), 0..8);
         paths.prop_map(|paths| {
             let mut set = FieldSet::default();
-            paths.iter().for_each(|path| set.insert(path));
+            for path in &paths {
+                set.insert(path);
+            }
             set
         })
     }

@@ -92,14 +92,17 @@ impl Entry {
 
     /// The manager in the words of conflict messages.
     fn describe(&self) -> String {
-        let mut text = format!("{:?}", self.manager);
-        if let Some(subresource) = &self.subresource {
-            text.push_str(&format!(" with subresource {subresource:?}"));
-        }
-        if self.operation == "Update" {
-            text.push_str(&format!(" using {}", self.api_version));
-        }
-        text
+        let subresource = self
+            .subresource
+            .as_ref()
+            .map(|name| format!(" with subresource {name:?}"))
+            .unwrap_or_default();
+        let version = if self.operation == "Update" {
+            format!(" using {}", self.api_version)
+        } else {
+            String::new()
+        };
+        format!("{:?}{subresource}{version}", self.manager)
     }
 }
 
@@ -157,7 +160,7 @@ pub(crate) fn created(resource: &dyn Resource, object: &mut Value, manager: &str
         status: false,
         now,
     };
-    updated(resource, object, &json!({}), None, &writer);
+    updated(resource, object, &resource.empty(), None, &writer);
 }
 
 /// Notes who changed which fields. `sent` is what the client sent as managed fields, which may take entries away.
@@ -339,29 +342,15 @@ fn conflict(mut conflicts: Vec<(String, FieldSet)>) -> Failure {
             json!({"reason": "FieldManagerConflict", "message": format!("conflict with {manager}"), "field": path})
         })
         .collect();
-    let field = |cause: &Value| {
-        cause
-            .get("field")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let message = match (causes.as_slice(), conflicts.as_slice()) {
-        ([cause], [(manager, _)]) => format!(
-            "Apply failed with 1 conflict: conflict with {manager}: {}",
-            field(cause)
-        ),
+    let message = match conflicts.as_slice() {
+        [(manager, set)] if causes.len() == 1 => {
+            let field: String = set.paths().iter().map(|path| describe(path)).collect();
+            format!("Apply failed with 1 conflict: conflict with {manager}: {field}")
+        }
         _ => {
             let parts: Vec<String> = conflicts
                 .iter()
-                .map(|(manager, set)| {
-                    let paths: String = set
-                        .paths()
-                        .iter()
-                        .map(|path| format!("\n- {}", describe(path)))
-                        .collect();
-                    format!("conflicts with {manager}:{paths}")
-                })
+                .map(|(manager, set)| conflicts_with(manager, set))
                 .collect();
             format!(
                 "Apply failed with {} conflicts: {}",
@@ -370,5 +359,10 @@ fn conflict(mut conflicts: Vec<(String, FieldSet)>) -> Failure {
             )
         }
     };
-    Failure::apply_conflict(message, causes)
+    Failure::apply_conflict(message, &causes)
+}
+
+fn conflicts_with(manager: &str, set: &FieldSet) -> String {
+    let paths: Vec<String> = set.paths().iter().map(|path| describe(path)).collect();
+    format!("conflicts with {manager}:\n- {}", paths.join("\n- "))
 }

@@ -60,7 +60,7 @@ fn an_update_owns_what_it_changes_with_the_maps_that_it_makes() {
         now: at(1),
     };
     updated(config_maps.as_ref(), &mut changed, &object, None, &writer);
-    let mine = json!({"f:data": {".": {}}, "f:metadata": {"f:labels": {".": {}, "f:x": {}}}});
+    let mine = json!({"f:data": {}, "f:metadata": {"f:labels": {".": {}, "f:x": {}}}});
     assert_eq!(
         owners(&changed)[0],
         json!(["unknown", "Update", mine]).clone()

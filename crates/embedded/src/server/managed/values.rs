@@ -252,7 +252,8 @@ fn everything(resource: &dyn Resource, place: &Place, value: &Value, set: &mut F
         }
         View::Leaf => false,
     };
-    if !place.elements.is_empty() && !(below && place.always_there(resource)) {
+    let nobodys = place.elements.is_empty() || (below && place.always_there(resource));
+    if !nobodys {
         set.insert(&place.elements);
     }
 }

@@ -65,7 +65,7 @@ impl Patch {
         let mut object = current.clone();
         match self {
             Self::Json(patch) => {
-                json_patch::patch(&mut object, patch).map_err(|_| Failure::unprocessable())?
+                json_patch::patch(&mut object, patch).map_err(|_| Failure::unprocessable())?;
             }
             Self::Merge(patch) => json_patch::merge(&mut object, patch),
             Self::Strategic(patch) => object = strategic::merge(resource, current, patch)?,
@@ -126,7 +126,7 @@ impl Applied {
         let decoded =
             target
                 .resource
-                .decode("application/yaml", &call.body, call.query.validation())?;
+                .decode_config("application/yaml", &call.body, call.query.validation())?;
         let config = decoded.object;
         if config
             .pointer("/metadata/managedFields")

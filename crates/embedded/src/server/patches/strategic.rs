@@ -173,7 +173,7 @@ impl Merger<'_> {
                     }
                 }
                 (None, _) => {
-                    current.push(Value::Object(self.maps(&below, Fields::new(), fields)?))
+                    current.push(Value::Object(self.maps(&below, Fields::new(), fields)?));
                 }
             }
         }
@@ -186,7 +186,7 @@ fn same_keys(a: &Value, b: &Value, keys: &[String]) -> bool {
 }
 
 /// Puts listed items in the order given; the others keep their place among them.
-fn sort(items: &mut Vec<Value>, order: &[Value], keys: &[String]) {
+fn sort(items: &mut [Value], order: &[Value], keys: &[String]) {
     let matches = |item: &Value, wanted: &Value| {
         if keys.is_empty() {
             item == wanted

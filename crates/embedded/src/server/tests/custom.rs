@@ -35,7 +35,7 @@ fn definition() -> Value {
     })
 }
 
-fn widget(spec: Value) -> Value {
+fn widget(spec: &Value) -> Value {
     json!({"apiVersion": "rec.example/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec})
 }
 
@@ -60,7 +60,7 @@ async fn a_definition_is_established_and_served_at_once() {
     assert_eq!(kinds, ["NamesAccepted", "Established"]);
     assert_eq!(
         cluster
-            .post(WIDGETS, &widget(json!({"size": 1})))
+            .post(WIDGETS, &widget(&json!({"size": 1})))
             .await
             .code,
         StatusCode::CREATED
@@ -70,7 +70,7 @@ async fn a_definition_is_established_and_served_at_once() {
 #[tokio::test]
 async fn the_status_and_the_rest_are_written_apart() {
     let cluster = with_widgets().await;
-    let mut body = widget(json!({"size": 1}));
+    let mut body = widget(&json!({"size": 1}));
     body["status"] = json!({"n": 5});
     assert_eq!(
         cluster.post(WIDGETS, &body).await.at("/status"),
@@ -112,14 +112,14 @@ async fn managers_share_a_list_by_its_keys() {
     let one = cluster
         .apply(
             &path("one"),
-            &widget(json!({"size": 2, "map": [{"k": "a", "v": "1"}]})),
+            &widget(&json!({"size": 2, "map": [{"k": "a", "v": "1"}]})),
         )
         .await;
     assert_eq!(one.code, StatusCode::CREATED, "{one:?}");
     cluster
         .apply(
             &path("two"),
-            &widget(json!({"map": [{"k": "b", "v": "2"}]})),
+            &widget(&json!({"map": [{"k": "b", "v": "2"}]})),
         )
         .await;
     let both = cluster.get(&format!("{WIDGETS}/w")).await;
@@ -130,7 +130,7 @@ async fn managers_share_a_list_by_its_keys() {
     let refused = cluster
         .apply(
             &path("two"),
-            &widget(json!({"map": [{"k": "a", "v": "9"}]})),
+            &widget(&json!({"map": [{"k": "a", "v": "9"}]})),
         )
         .await;
     assert_eq!(
@@ -138,7 +138,7 @@ async fn managers_share_a_list_by_its_keys() {
         "Apply failed with 1 conflict: conflict with \"one\": .spec.map[k=\"a\"].v"
     );
     let gone = cluster
-        .apply(&path("one"), &widget(json!({"size": 2})))
+        .apply(&path("one"), &widget(&json!({"size": 2})))
         .await;
     assert_eq!(gone.at("/spec/map"), json!([{"k": "b", "v": "2"}]));
 }
@@ -146,11 +146,11 @@ async fn managers_share_a_list_by_its_keys() {
 #[tokio::test]
 async fn applying_a_status_conflicts_with_its_earlier_writer() {
     let cluster = with_widgets().await;
-    cluster.post(WIDGETS, &widget(json!({"size": 1}))).await;
+    cluster.post(WIDGETS, &widget(&json!({"size": 1}))).await;
     cluster
         .merge(&format!("{WIDGETS}/w/status"), &json!({"status": {"n": 7}}))
         .await;
-    let mut body = widget(json!({}));
+    let mut body = widget(&json!({}));
     body["status"] = json!({"n": 9});
     let path = format!("{WIDGETS}/w/status?fieldManager=st");
     assert_eq!(
@@ -164,7 +164,7 @@ async fn applying_a_status_conflicts_with_its_earlier_writer() {
 #[tokio::test]
 async fn a_definition_takes_its_instances_with_it() {
     let cluster = with_widgets().await;
-    cluster.post(WIDGETS, &widget(json!({"size": 1}))).await;
+    cluster.post(WIDGETS, &widget(&json!({"size": 1}))).await;
     let deleted = cluster
         .delete(&format!("{CRDS}/widgets.rec.example"), Value::Null)
         .await;
@@ -192,7 +192,7 @@ async fn a_definition_takes_its_instances_with_it() {
 #[tokio::test]
 async fn strategic_merge_is_for_built_in_kinds() {
     let cluster = with_widgets().await;
-    cluster.post(WIDGETS, &widget(json!({"size": 1}))).await;
+    cluster.post(WIDGETS, &widget(&json!({"size": 1}))).await;
     let path = format!("{WIDGETS}/w");
     let refused = cluster
         .send(
