@@ -21,6 +21,8 @@ mod outside;
 mod privileges;
 mod root;
 pub(crate) mod spec;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
