@@ -112,74 +112,59 @@ async fn the_commands_show_a_replication_from_all_sides() -> Result<()> {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
             fill_plain(cluster, &east.volume("data").await?, 20, 1)?;
             let peer = receiver(&east, &west, "copy", json!({})).await?;
-            east.apply(crate::parts::manually(
-                crate::parts::source("copy", "data", &peer, json!({})),
-                "once",
-            ))
-            .await?;
+            let manifest = crate::parts::source("copy", "data", &peer, json!({}));
+            east.apply(crate::parts::manually(manifest, "once")).await?;
             synced(&east, "copy", "once").await?;
-            let namespace = east.namespace.as_str();
-
-            let table = ok(cluster, &["get", "replicationsource", "-n", namespace])?;
-            let heading: Vec<&str> = table
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .split("  ")
-                .map(str::trim)
-                .filter(|cell| !cell.is_empty())
-                .collect();
-            assert_eq!(
-                heading,
-                ["NAME", "SOURCE", "LAST SYNC", "DURATION", "NEXT SYNC"],
-                "{table}"
-            );
+            get_shows_it_in_every_form(cluster, &east.namespace)?;
+            let status = ok(cluster, &["status", "-n", &east.namespace])?;
+            let row = status.lines().nth(1).unwrap_or_default();
             assert!(
-                table
-                    .lines()
-                    .nth(1)
-                    .is_some_and(|row| row.starts_with("copy   data")),
-                "{table}"
-            );
-            let object: Value = serde_json::from_str(&ok(
-                cluster,
-                &[
-                    "get",
-                    "replicationsource/copy",
-                    "-n",
-                    namespace,
-                    "-o",
-                    "json",
-                ],
-            )?)?;
-            assert_eq!(text(&object, "/status/lastManualSync"), Some("once"));
-            let name = ok(cluster, &["get", "source", "-n", namespace, "-o", "name"])?;
-            assert_eq!(name, "replicationsource.volsync.backube/copy\n");
-            let yaml = ok(
-                cluster,
-                &["get", "source", "copy", "-n", namespace, "-o", "yaml"],
-            )?;
-            assert!(
-                yaml.contains("kind: ReplicationSource") && !yaml.contains("managedFields"),
-                "{yaml}"
-            );
-            let status = ok(cluster, &["status", "-n", namespace])?;
-            assert!(
-                status
-                    .lines()
-                    .nth(1)
-                    .is_some_and(|row| row.contains("rsync") && row.contains(&peer.address)),
+                row.contains("rsync") && row.contains(&peer.address),
                 "{status}"
             );
             let logs = ok(
                 cluster,
-                &["logs", "ReplicationSource/copy", "-n", namespace],
+                &["logs", "ReplicationSource/copy", "-n", &east.namespace],
             )?;
             assert!(logs.contains("Rsync completed in"), "{logs}");
             Ok(())
         },
     )
     .await
+}
+
+fn get_shows_it_in_every_form(cluster: &Cluster, namespace: &str) -> Result<()> {
+    let get = |arguments: &[&str]| ok(cluster, &[&["get", "-n", namespace], arguments].concat());
+    let table = get(&["replicationsource"])?;
+    let heading = table
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split("  ")
+        .map(str::trim);
+    let heading: Vec<&str> = heading.filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(
+        heading,
+        ["NAME", "SOURCE", "LAST SYNC", "DURATION", "NEXT SYNC"],
+        "{table}"
+    );
+    assert!(
+        table
+            .lines()
+            .nth(1)
+            .is_some_and(|row| row.starts_with("copy   data")),
+        "{table}"
+    );
+    let object: Value = serde_json::from_str(&get(&["replicationsource/copy", "-o", "json"])?)?;
+    assert_eq!(text(&object, "/status/lastManualSync"), Some("once"));
+    let name = get(&["source", "-o", "name"])?;
+    assert_eq!(name, "replicationsource.volsync.backube/copy\n");
+    let yaml = get(&["source", "copy", "-o", "yaml"])?;
+    assert!(
+        yaml.contains("kind: ReplicationSource") && !yaml.contains("managedFields"),
+        "{yaml}"
+    );
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

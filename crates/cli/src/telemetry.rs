@@ -7,7 +7,7 @@ use crate::settings::Environment;
 /// Starts logging: `SYNCLINE_LOG` decides, else the number of `-v` and whether this is a server.
 pub(crate) fn start(verbose: u8, server: bool, environment: &Environment) {
     let default = match (server, verbose) {
-        (false, 0) => "error",
+        (false, 0) => "off",
         (true, 0) => "warn,syncline=info",
         (_, 1) => "info",
         (_, 2) => "debug,hyper=info,rustls=info,h2=info,tower=info,kube=info",

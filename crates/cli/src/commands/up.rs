@@ -9,7 +9,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Patch, PatchParams};
 use kube::runtime::{conditions, wait::await_condition};
 use kube::{Api, Client, ResourceExt};
-use syncline_embedded::{Cluster, Config};
+use syncline_embedded::{Cluster, Config, StartError};
 use syncline_operator::{Options, SystemClock};
 use tokio_util::sync::CancellationToken;
 
@@ -87,7 +87,7 @@ async fn start(data: &Path) -> Result<Cluster, Failure> {
     Cluster::start(config, Arc::new(syncline_embedded::clock::SystemClock))
         .await
         .map_err(|error| {
-            let in_use = matches!(error, syncline_embedded::Error::InUse { .. });
+            let in_use = matches!(error, StartError::Lock(_));
             let failure = Failure::from(anyhow::Error::new(error));
             if in_use {
                 failure

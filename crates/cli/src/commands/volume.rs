@@ -4,6 +4,7 @@
 //! cluster nor this command ever deletes the folder.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -20,6 +21,8 @@ use crate::settings::Target;
 
 /// Marks volumes whose folder belongs to a person (see the embedded cluster's volume controller).
 const ADOPTED: &str = "embedded.syncline.dev/adopted";
+/// How long the cluster may take to bind a claim to the volume made for it.
+const BIND_CAP: Duration = Duration::from_secs(30);
 /// Who applies these objects.
 const FIELD_MANAGER: &str = "syncline-cli";
 
@@ -119,9 +122,13 @@ async fn add(
     let bound = |claim: Option<&PersistentVolumeClaim>| {
         claim.and_then(|claim| claim.status.as_ref()?.phase.as_deref()) == Some("Bound")
     };
-    await_condition(claims, name, bound)
-        .await
-        .map_err(|error| Failure::from(anyhow::Error::from(error)))?;
+    let waiting = tokio::time::timeout(BIND_CAP, await_condition(claims, name, bound));
+    let waited = waiting.await.map_err(|_| {
+        Failure::new(format!("the volume {name} is not bound after {BIND_CAP:?}")).hint(format!(
+            "`syncline get events -n {namespace}` tells what the cluster says of it"
+        ))
+    })?;
+    waited.map_err(|error| Failure::from(anyhow::Error::from(error)))?;
     printer.line(&format!(
         "persistentvolumeclaim/{name} in namespace {namespace} is {}",
         folder.display()
