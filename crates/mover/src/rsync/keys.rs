@@ -6,7 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ssh_key::{Algorithm, PublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::fs::write_private;
 use crate::report::{Fault, reason};
@@ -61,28 +62,72 @@ pub(crate) fn private_key(
     Ok(copy)
 }
 
-/// Reads the public key `name` of the Secret: its algorithm and its line without options and comment.
-pub(crate) fn public_key(keys: &Path, name: &str) -> Result<(Algorithm, String), Fault> {
-    let text = read(keys, name)?;
-    let line = text.trim();
-    if line.contains(['\n', '\r']) {
-        return Err(invalid(name, "it has more than one line"));
-    }
-    let mut key = PublicKey::from_openssh(line)
-        .map_err(|error| invalid(name, &format!("it is not one public key ({error})")))?;
-    key.set_comment("");
-    let line = key
-        .to_openssh()
-        .map_err(|error| invalid(name, &error.to_string()))?;
-    Ok((key.algorithm(), line.trim().to_owned()))
+/// A public key as ssh's files want it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PublicKey {
+    kind: &'static str,
+    encoded: String,
 }
 
-/// ssh's names of the signature algorithms that a key of this kind can make, best first; SHA-1 is not among them.
-pub(crate) fn signatures(algorithm: &Algorithm) -> String {
-    match algorithm {
-        Algorithm::Rsa { .. } => "rsa-sha2-512,rsa-sha2-256".to_owned(),
-        other => other.as_str().to_owned(),
+/// Kinds of keys that are admitted, with the signatures that they can make, best first; SHA-1 is not among them.
+const KINDS: &[(&str, &str)] = &[
+    ("ssh-ed25519", "ssh-ed25519"),
+    ("ssh-rsa", "rsa-sha2-512,rsa-sha2-256"),
+    ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256"),
+    ("ecdsa-sha2-nistp384", "ecdsa-sha2-nistp384"),
+    ("ecdsa-sha2-nistp521", "ecdsa-sha2-nistp521"),
+];
+
+impl PublicKey {
+    /// The key in one line, without options and comment.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.kind, self.encoded)
     }
+
+    /// ssh's names of the signature algorithms that this key can make.
+    pub(crate) fn signatures(&self) -> &'static str {
+        KINDS
+            .iter()
+            .find(|(kind, _)| *kind == self.kind)
+            .map_or(self.kind, |(_, signatures)| signatures)
+    }
+
+    /// Reads a line as `ssh-keygen` writes it.
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+        let (Some(line), None) = (lines.next(), lines.next()) else {
+            return Err("it is not one line".to_owned());
+        };
+        let mut words = line.split_ascii_whitespace();
+        let (Some(kind), Some(encoded)) = (words.next(), words.next()) else {
+            return Err("it is not a kind and a key".to_owned());
+        };
+        let Some((kind, _)) = KINDS.iter().find(|(known, _)| *known == kind) else {
+            return Err(
+                "its kind is none of ssh-ed25519, ssh-rsa and ecdsa-sha2-nistp*".to_owned(),
+            );
+        };
+        let blob = STANDARD
+            .decode(encoded)
+            .map_err(|error| format!("its key is not base64 ({error})"))?;
+        // The key repeats its kind, behind the kind's length.
+        let length = u32::try_from(kind.len()).unwrap_or_default().to_be_bytes();
+        let rest = blob
+            .strip_prefix(&length)
+            .and_then(|rest| rest.strip_prefix(kind.as_bytes()));
+        match rest {
+            Some(key) if key.len() >= 32 => Ok(Self {
+                kind,
+                encoded: encoded.to_owned(),
+            }),
+            _ => Err("its key is not of the kind that it says".to_owned()),
+        }
+    }
+}
+
+/// Reads the public key `name` of the Secret.
+pub(crate) fn public_key(keys: &Path, name: &str) -> Result<PublicKey, Fault> {
+    PublicKey::parse(&read(keys, name)?).map_err(|why| invalid(name, &why))
 }
 
 fn read(keys: &Path, name: &str) -> Result<String, Fault> {
@@ -153,9 +198,9 @@ mod tests {
     fn a_public_key_loses_its_comment() {
         let keys = tempfile::tempdir().unwrap();
         std::fs::write(keys.path().join("source.pub"), format!("{PUBLIC}\n")).unwrap();
-        let (algorithm, line) = public_key(keys.path(), "source.pub").unwrap();
-        assert_eq!(algorithm, Algorithm::Ed25519);
-        assert_eq!(line, PUBLIC.rsplit_once(' ').unwrap().0);
+        let key = public_key(keys.path(), "source.pub").unwrap();
+        assert_eq!(key.line(), PUBLIC.rsplit_once(' ').unwrap().0);
+        assert_eq!(key.signatures(), "ssh-ed25519");
     }
 
     #[test]
@@ -174,6 +219,7 @@ mod tests {
         assert!(!fault.message.contains("hunter2"));
         for text in [
             "",
+            "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti",
             "command=\"id\" ssh-ed25519 AAAA",
             &format!("{PUBLIC}\n{PUBLIC}"),
         ] {

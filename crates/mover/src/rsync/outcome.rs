@@ -23,10 +23,10 @@ pub(crate) enum Next {
 /// What the peer does not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Less {
-    /// Extended attributes beyond those of users.
-    UserAttributesOnly,
-    /// Whatever VolSync does not ask for.
-    AsVolSync,
+    /// Extended attributes.
+    Attributes,
+    /// Options.
+    Options,
 }
 
 /// A failed try.
@@ -210,7 +210,7 @@ fn known_trouble(words: &LastWords, peer: &str) -> Option<Setback> {
                 "{peer} cannot keep all extended attributes: {}",
                 words.with(&["xattr"]).unwrap_or_default()
             ),
-            Next::AskLess(Less::UserAttributesOnly),
+            Next::AskLess(Less::Attributes),
         ));
     }
     let refusals = [
@@ -218,13 +218,14 @@ fn known_trouble(words: &LastWords, peer: &str) -> Option<Setback> {
         "has been disabled",
         "not supported on this",
         "unknown option",
+        "invalid rsync-command syntax or options",
         "Invalid command",
     ];
     words.with(&refusals).map(|line| {
         Setback::new(
             reason::COMMAND_REFUSED,
             format!("{peer} does not take the transfer's options: {line}"),
-            Next::AskLess(Less::AsVolSync),
+            Next::AskLess(Less::Options),
         )
     })
 }
@@ -247,7 +248,7 @@ fn by_code(code: Option<i32>, words: &LastWords, peer: &str) -> Setback {
         Some(1 | 2 | 4) => Setback::new(
             reason::COMMAND_REFUSED,
             format!("rsync at {peer} does not take the transfer's options: {last}"),
-            Next::AskLess(Less::AsVolSync),
+            Next::AskLess(Less::Options),
         ),
         Some(10 | 12 | 30 | 35 | 255) => Setback::new(
             reason::CONNECTION_LOST,
@@ -363,19 +364,19 @@ mod tests {
         23,
         "rsync: [receiver] rsync_xal_set: fsetxattr(\"/d/.f\",\"security.foo\") failed: Operation not permitted (1)",
         "PartialTransfer",
-        Next::AskLess(Less::UserAttributesOnly)
+        Next::AskLess(Less::Attributes)
     )]
     #[case(
         12,
         "/usr/bin/rrsync error: option -X has been disabled on this server.",
         "CommandRefused",
-        Next::AskLess(Less::AsVolSync)
+        Next::AskLess(Less::Options)
     )]
     #[case(
         12,
         "Invalid command: option --foo is not allowed",
         "CommandRefused",
-        Next::AskLess(Less::AsVolSync)
+        Next::AskLess(Less::Options)
     )]
     #[case(
         12,
@@ -387,7 +388,7 @@ mod tests {
         4,
         "rsync: extended attributes are not supported on this server",
         "CommandRefused",
-        Next::AskLess(Less::AsVolSync)
+        Next::AskLess(Less::Options)
     )]
     #[case(
         23,

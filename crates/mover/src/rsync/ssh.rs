@@ -50,18 +50,17 @@ impl Client {
             )
         })?;
         let identity = keys::private_key(&settings.places.keys, secret::SOURCE, folder)?;
-        let (algorithm, host_key) =
-            keys::public_key(&settings.places.keys, secret::DESTINATION_PUB)?;
+        let host_key = keys::public_key(&settings.places.keys, secret::DESTINATION_PUB)?;
         let known_hosts = folder.file("known_hosts");
         let config = folder.file("ssh_config");
         let socket = folder.file("mux");
         let text = configuration(
             settings,
-            &keys::signatures(&algorithm),
+            host_key.signatures(),
             [&known_hosts, &identity, &socket],
         );
         for (path, content) in [
-            (&known_hosts, format!("{HOST} {host_key}\n")),
+            (&known_hosts, format!("{HOST} {}\n", host_key.line())),
             (&config, text),
         ] {
             write_private(path, content.as_bytes()).map_err(|error| {

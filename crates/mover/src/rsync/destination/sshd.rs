@@ -35,7 +35,7 @@ pub(super) fn start(
         prepare_privilege_separation()?;
     }
     let host_key = keys::private_key(&settings.places.keys, secret::DESTINATION, folder)?;
-    let (_, peer) = keys::public_key(&settings.places.keys, secret::SOURCE_PUB)?;
+    let peer = keys::public_key(&settings.places.keys, secret::SOURCE_PUB)?.line();
     let gate = gate_command(folder.path())?;
     let authorized = folder.file("authorized_keys");
     let config = folder.file("sshd_config");

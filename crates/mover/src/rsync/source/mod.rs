@@ -94,7 +94,7 @@ impl Source<'_> {
     /// Tries as often as it makes sense. Gives the number of tries and how the last one ended.
     async fn send_until_confirmed(&self) -> (u32, Result<Totals, Fault>) {
         let mut tries = Tries::new(self.settings.wait_unit);
-        let mut ask = Ask::Everything;
+        let mut ask = Ask::EVERYTHING;
         loop {
             let setback = match self.try_once(ask).await {
                 Ok(totals) => return (tries.made() + 1, Ok(totals)),

@@ -23,34 +23,66 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// that live and do nothing.
 const IDLE_LIMIT: &str = "--timeout=1800";
 
+/// Times are compared to the nanosecond. By default rsync compares seconds, and so would miss for good a file of the
+/// same size that was written once more in the second in which the last copy was taken, as databases do.
+const EXACT_TIMES: &str = "--modify-window=-1";
+
+/// Which extended attributes are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attributes {
+    /// All but `SELinux` labels, which belong to the node.
+    All,
+    /// Those of users.
+    Users,
+    /// None, and owners by name instead of by number, as VolSync does.
+    None,
+}
+
 /// How much is asked of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ask {
-    /// Owners by number and all extended attributes but `SELinux` labels, which belong to the node.
-    Everything,
-    /// The same, but of extended attributes only those of users.
-    UserAttributes,
-    /// What VolSync asks for: no extended attributes, owners by name.
-    AsVolSync,
+pub(crate) struct Ask {
+    pub(crate) attributes: Attributes,
+    /// Compare times to the nanosecond; rrsync does not let that option through.
+    pub(crate) exact_times: bool,
 }
 
 impl Ask {
-    /// What to ask for after the peer refused this much; `None` when there is nothing less.
+    /// Everything that rsync can keep.
+    pub(crate) const EVERYTHING: Self = Self {
+        attributes: Attributes::All,
+        exact_times: true,
+    };
+
+    /// What to ask for after the peer refused this much; `None` when there is nothing less. The least is what VolSync
+    /// asks for.
     pub(crate) fn less(self, less: Less) -> Option<Self> {
-        match (self, less) {
-            (Self::Everything, Less::UserAttributesOnly) => Some(Self::UserAttributes),
-            (Self::Everything | Self::UserAttributes, _) => Some(Self::AsVolSync),
-            (Self::AsVolSync, _) => None,
-        }
+        let attributes = match (less, self.attributes) {
+            (Less::Options, attributes) if self.exact_times => attributes,
+            (Less::Attributes, Attributes::All) => Attributes::Users,
+            (_, Attributes::None) => return None,
+            _ => Attributes::None,
+        };
+        let exact_times =
+            self.exact_times && less == Less::Attributes && attributes != Attributes::None;
+        Some(Self {
+            attributes,
+            exact_times,
+        })
     }
 
     /// In words, for the log.
-    pub(crate) fn describe(self) -> &'static str {
-        match self {
-            Self::Everything => "all attributes",
-            Self::UserAttributes => "users' extended attributes only (no security.*, trusted.*)",
-            Self::AsVolSync => "VolSync's options (no extended attributes, owners by name)",
-        }
+    pub(crate) fn describe(self) -> String {
+        let times = if self.exact_times {
+            "times to the nanosecond"
+        } else {
+            "times by the second"
+        };
+        let attributes = match self.attributes {
+            Attributes::All => "all extended attributes",
+            Attributes::Users => "users' extended attributes only (no security.*, trusted.*)",
+            Attributes::None => "no extended attributes, owners by name (VolSync's options)",
+        };
+        format!("{times}, {attributes}")
     }
 }
 
@@ -69,20 +101,19 @@ pub(crate) struct Transfer<'a> {
 impl Transfer<'_> {
     /// rsync's arguments.
     pub(crate) fn arguments(&self, shell: &str) -> Vec<String> {
-        let mut arguments: Vec<String> = match self.ask {
-            Ask::AsVolSync => vec!["-aAHSx".into()],
-            Ask::UserAttributes => vec![
-                "-aAHSxX".into(),
-                "--numeric-ids".into(),
-                "--filter=-xs security.*".into(),
-                "--filter=-xs trusted.*".into(),
-            ],
-            Ask::Everything => vec![
-                "-aAHSxX".into(),
-                "--numeric-ids".into(),
-                "--filter=-xs security.selinux".into(),
-            ],
+        let hidden: &[&str] = match self.ask.attributes {
+            Attributes::All => &["security.selinux"],
+            Attributes::Users => &["security.*", "trusted.*"],
+            Attributes::None => &[],
         };
+        let mut arguments = vec!["-aAHSx".to_owned()];
+        if self.ask.attributes != Attributes::None {
+            arguments.extend(["-X".into(), "--numeric-ids".into()]);
+            arguments.extend(hidden.iter().map(|name| format!("--filter=-xs {name}")));
+        }
+        if self.ask.exact_times {
+            arguments.push(EXACT_TIMES.into());
+        }
         if self.compress {
             arguments.push("-z".into());
         }
@@ -203,30 +234,49 @@ mod tests {
     #[test]
     fn the_root_is_the_root_and_a_path_is_made() {
         assert_eq!(
-            arguments(Ask::Everything, "/").last().unwrap(),
+            arguments(Ask::EVERYTHING, "/").last().unwrap(),
             "destination:."
         );
-        let arguments = arguments(Ask::Everything, "/sub dir/x/");
+        let arguments = arguments(Ask::EVERYTHING, "/sub dir/x/");
         assert_eq!(arguments.last().unwrap(), "destination:./sub dir/x/");
         assert!(arguments.contains(&"--mkpath".to_owned()));
     }
 
     #[test]
     fn a_refusal_leads_to_what_volsync_asks_for_at_the_latest() {
+        for less in [Less::Attributes, Less::Options] {
+            let steps = std::iter::successors(Some(Ask::EVERYTHING), |ask| ask.less(less));
+            let last = steps.take(10).last().unwrap();
+            assert_eq!(
+                last,
+                Ask {
+                    attributes: Attributes::None,
+                    exact_times: false
+                }
+            );
+            let arguments = arguments(last, "");
+            assert!(
+                !arguments
+                    .iter()
+                    .any(|argument| argument.starts_with("-X") || argument == "--numeric-ids")
+            );
+        }
+        let ask = Ask::EVERYTHING.less(Less::Options).unwrap();
         assert_eq!(
-            Ask::Everything.less(Less::UserAttributesOnly),
-            Some(Ask::UserAttributes)
+            ask,
+            Ask {
+                attributes: Attributes::All,
+                exact_times: false
+            },
+            "VolSync's rrsync takes that"
         );
+        let ask = Ask::EVERYTHING.less(Less::Attributes).unwrap();
         assert_eq!(
-            Ask::UserAttributes.less(Less::UserAttributesOnly),
-            Some(Ask::AsVolSync)
-        );
-        assert_eq!(Ask::Everything.less(Less::AsVolSync), Some(Ask::AsVolSync));
-        assert_eq!(Ask::AsVolSync.less(Less::AsVolSync), None);
-        assert!(
-            !arguments(Ask::AsVolSync, "")
-                .iter()
-                .any(|argument| argument.contains('X') || argument == "--numeric-ids")
+            ask,
+            Ask {
+                attributes: Attributes::Users,
+                exact_times: true
+            }
         );
     }
 }

@@ -1,0 +1,165 @@
+//! Key holders that try more than they may.
+
+use std::process::Stdio;
+
+use crate::pair::{Pair, make_key};
+
+#[test]
+fn a_key_holder_gets_no_shell_no_files_and_no_tunnels() {
+    let pair = Pair::new();
+    std::fs::write(pair.src().join("file"), "content").unwrap();
+    let canary = pair.path("canary");
+    let touch = format!("touch {}", canary.display());
+    let log_file = format!("--log-file={}", canary.display());
+    let mut destination = pair.destination(&[]);
+    let attempts: &[&[&str]] = &[
+        &[],
+        &["sh"],
+        &["sh", "-c", &touch],
+        &["shutdown 0; ", &touch],
+        &["shutdown", "99999999999"],
+        &["scp", "-t", "/"],
+        &[
+            "rsync",
+            "--server",
+            "--sender",
+            "-logDtpre.iLsfxCIvu",
+            ".",
+            "/etc",
+        ],
+        &[
+            "rsync",
+            "--server",
+            "-logDtpre.iLsfxCIvu",
+            &log_file,
+            ".",
+            ".",
+        ],
+        &["rsync", "--server", "-logDtpre.iLsfxCIvu", ".", "../src"],
+        &["rsync", "--server", "-logDtpre.iLsfxCIvu", ".", "a\x1b[2Jb"],
+        &["rsync", "--server", "--daemon", "."],
+        &["diskrsync", "--target", "/dev/block"],
+        &["syncline", "receive", "--proto", "1"],
+    ];
+    for words in attempts {
+        let output = pair.say(words);
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains("Invalid command: "), "{words:?}: {text}");
+    }
+    let sftp = pair
+        .ssh("source")
+        .args(["-s", &pair.address, "sftp"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!sftp.status.success());
+    for tunnel in [
+        ["-L", "127.0.0.1:0:127.0.0.1:8022"],
+        ["-R", "0:127.0.0.1:22"],
+    ] {
+        let mut ssh = pair.ssh("source");
+        ssh.args([
+            "-N",
+            "-o",
+            "ExitOnForwardFailure=yes",
+            "-o",
+            "ServerAliveInterval=1",
+        ])
+        .args(tunnel);
+        if tunnel[0] == "-R" {
+            let output = ssh
+                .arg(&pair.address)
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            assert!(!output.status.success(), "{tunnel:?}");
+        }
+    }
+    let stdio = pair
+        .ssh("source")
+        .args(["-W", "127.0.0.1:22", &pair.address])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(!stdio.status.success());
+    assert!(!canary.exists());
+    assert!(destination.is_running());
+    let log = destination.log();
+    assert!(log.contains("Invalid command: `sh`"), "{log}");
+    assert!(!log.contains('\u{1b}'));
+    // The true source is served all the same.
+    pair.source(&[]).succeeded();
+    destination.end().succeeded();
+}
+
+#[test]
+fn a_link_that_was_sent_before_does_not_lead_out() {
+    let pair = Pair::new();
+    let outside = pair.path("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::os::unix::fs::symlink(&outside, pair.src().join("way out")).unwrap();
+    std::os::unix::fs::symlink("..", pair.src().join("up")).unwrap();
+    let _destination = pair.destination(&[]);
+    assert!(pair.volsync_rsync(&[], ".").status.success());
+    assert!(pair.dst().join("way out").is_symlink());
+    std::fs::write(pair.src().join("file"), "content").unwrap();
+    for target in [
+        "way out",
+        "way out/",
+        "way out/new/",
+        "up/outside/",
+        "up",
+        "way out/../x",
+    ] {
+        let rsync = pair.volsync_rsync(&["--mkpath"], target);
+        assert!(!rsync.status.success(), "{target}");
+    }
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+    assert!(!pair.path("file").exists());
+}
+
+#[test]
+fn another_key_is_not_let_in() {
+    let pair = Pair::new();
+    make_key(&pair.path("keys/stranger"), "ed25519");
+    std::fs::set_permissions(
+        pair.path("keys/stranger"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
+    let _destination = pair.destination(&[]);
+    let output = pair
+        .ssh("stranger")
+        .arg(&pair.address)
+        .arg("shutdown 0")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(255));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Permission denied"));
+}
+
+#[test]
+fn a_second_transfer_waits_for_the_first_or_is_refused() {
+    let pair = Pair::new();
+    std::fs::write(pair.src().join("file"), "content").unwrap();
+    let destination = pair.destination(&[]);
+    // A server that is started and then hears nothing.
+    let mut idle = pair
+        .ssh("source")
+        .args([&pair.address, "rsync --server -logDtpre.iLsfxCIvu . ."])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    destination.wait_for("a transfer begins");
+    let rsync = pair.volsync_rsync(&[], ".");
+    assert!(String::from_utf8_lossy(&rsync.stderr).contains("another transfer is running"));
+    let early = pair.say(&["shutdown", "0"]);
+    assert!(String::from_utf8_lossy(&early.stderr).contains("another transfer is running"));
+    drop(idle.stdin.take());
+    idle.wait().unwrap();
+    pair.source(&[]).succeeded();
+    destination.end().succeeded();
+}

@@ -1,0 +1,10 @@
+//! The rsync mover over real sshd, ssh and rsync on loopback: both ends ours, VolSync's source against our destination,
+//! our source against a destination that behaves like VolSync's, and peers that mean harm.
+
+mod faults;
+mod hostile;
+mod pair;
+mod stand_in;
+mod stock;
+mod together;
+mod tree;

@@ -1,0 +1,182 @@
+//! Both ends ours.
+
+use std::path::PathBuf;
+
+use rstest::rstest;
+
+use crate::pair::{As, Pair, is_root};
+use crate::tree;
+
+fn sync(pair: &Pair) -> (crate::pair::Ended, crate::pair::Ended) {
+    let destination = pair.destination(&[]);
+    let source = pair.source(&[]);
+    source.succeeded();
+    let destination = destination.end();
+    destination.succeeded();
+    (source, destination)
+}
+
+#[rstest]
+#[case::with_syncline_keys("ed25519")]
+#[case::with_volsync_keys("rsa")]
+#[case::with_other_keys("ecdsa")]
+fn a_volume_arrives_whole_and_later_runs_send_what_changed(#[case] key_type: &str) {
+    let pair = Pair::of(As::Caller, key_type);
+    tree::fill(&pair.src());
+    let (source, _) = sync(&pair);
+    tree::assert_same(&pair.src(), &pair.dst());
+    assert!(!pair.dst().join("lost+found").exists());
+    let files = source.report.files_transferred.unwrap();
+    let entries = i64::try_from(tree::manifest(&pair.src()).len()).unwrap() - 1;
+    assert_eq!(source.report.entries, Some(entries));
+    assert_eq!(source.report.attempts, Some(1));
+    assert!(files > 200);
+
+    tree::change(&pair.src());
+    let (source, _) = sync(&pair);
+    tree::assert_same(&pair.src(), &pair.dst());
+    assert!(
+        source.report.files_transferred.unwrap() <= 4,
+        "{}",
+        source.log
+    );
+    assert!(source.report.bytes_sent.unwrap() < 40_000, "{}", source.log);
+}
+
+#[test]
+fn reports_and_logs_say_what_users_look_for() {
+    let pair = Pair::new();
+    tree::fill(&pair.src());
+    let (source, destination) = sync(&pair);
+    let logs = &source.report.logs;
+    assert!(
+        logs.lines()
+            .any(|line| line.starts_with("sent ") && line.contains(" bytes  received ")),
+        "{logs}"
+    );
+    assert!(
+        logs.contains("total size is ") && logs.contains("Rsync completed in "),
+        "{logs}"
+    );
+    assert_eq!(logs.lines().count(), 3);
+    assert!(destination.report.logs.contains("Rsync completed in "));
+    let progress: Vec<_> = source
+        .log
+        .lines()
+        .filter_map(syncline_api::report::parse_line)
+        .collect();
+    let last = progress.last().unwrap();
+    assert_eq!(last.files_done, source.report.entries);
+    assert_eq!(last.bytes_done, last.bytes_total);
+    assert!(source.log.contains("shutdown 0 acknowledged"));
+    for text in [&source.log, &destination.log] {
+        assert!(!text.contains("PRIVATE KEY"));
+    }
+    let left: Vec<PathBuf> = std::fs::read_dir(pair.path("tmp"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(left.is_empty(), "copies of keys are left behind: {left:?}");
+}
+
+#[test]
+fn what_is_only_at_the_destination_goes_but_lost_and_found_stays() {
+    let pair = Pair::new();
+    tree::fill(&pair.src());
+    std::fs::create_dir_all(pair.dst().join("lost+found/stray")).unwrap();
+    std::fs::create_dir_all(pair.dst().join("old/stuff")).unwrap();
+    sync(&pair);
+    tree::assert_same(&pair.src(), &pair.dst());
+    assert!(pair.dst().join("lost+found/stray").exists());
+}
+
+#[test]
+fn paths_of_source_and_destination_lie_beneath_one_another() {
+    let pair = Pair::new();
+    tree::fill(&pair.src());
+    std::fs::write(pair.dst().join("neighbour"), "untouched").unwrap();
+    let destination = pair.destination(&[("DESTINATION_PATH", "/tenants/one")]);
+    pair.source(&[("DESTINATION_PATH", "/with space/deep/")])
+        .succeeded();
+    destination.end().succeeded();
+    tree::compare(
+        &pair.src(),
+        &pair.dst().join("tenants/one/with space/deep"),
+        |_| {},
+    );
+    assert!(pair.dst().join("neighbour").exists());
+}
+
+#[test]
+fn an_ordinary_user_with_the_name_root_replicates_what_is_its_own() {
+    let pair = if is_root() {
+        Pair::of(As::Ordinary, "ed25519")
+    } else {
+        Pair::new()
+    };
+    let fill = || {
+        for (name, content) in [("one", "1"), ("two", "22"), ("sub/three", "333")] {
+            let path = pair.src().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        xattr::set(pair.src().join("one"), "user.note", b"kept").unwrap();
+        if is_root() {
+            pair.give_away();
+        }
+    };
+    fill();
+    sync(&pair);
+    tree::assert_same(&pair.src(), &pair.dst());
+}
+
+#[test]
+fn both_ends_speak_ipv6() {
+    let mut pair = Pair::new();
+    // There is one such address on every machine, and no other test uses it.
+    "::1".clone_into(&mut pair.address);
+    std::fs::write(pair.src().join("file"), "content").unwrap();
+    sync(&pair);
+    tree::assert_same(&pair.src(), &pair.dst());
+}
+
+#[test]
+fn an_empty_source_is_sent_when_it_always_was_empty_or_may_be_for_once() {
+    let pair = Pair::new();
+    sync(&pair);
+    std::fs::write(pair.dst().join("precious"), "data").unwrap();
+    let source = pair.source(&[("LAST_SYNCED_ENTRIES", "5")]);
+    source.failed("SourceUnexpectedlyEmpty");
+    assert!(pair.dst().join("precious").exists());
+    let destination = pair.destination(&[]);
+    let source = pair.source(&[("LAST_SYNCED_ENTRIES", "5"), ("ALLOW_EMPTY_SOURCE", "1")]);
+    source.succeeded();
+    assert_eq!(source.report.entries, Some(0));
+    destination.end().succeeded();
+    assert!(!pair.dst().join("precious").exists());
+}
+
+#[test]
+fn attributes_that_the_destination_may_not_set_are_left_out_and_named() {
+    let mut pair = Pair::new();
+    std::fs::write(pair.src().join("file"), "content").unwrap();
+    xattr::set(pair.src().join("file"), "user.note", b"kept").unwrap();
+    if is_root() {
+        xattr::set(pair.src().join("file"), "trusted.mark", b"root only").unwrap();
+        // The rights of a mover's container do not include this one.
+        pair.before_destination = ["setpriv", "--bounding-set", "-sys_admin"]
+            .map(str::to_owned)
+            .to_vec();
+    }
+    let (source, _) = sync(&pair);
+    if is_root() {
+        assert!(
+            source.log.contains("users' extended attributes only"),
+            "{}",
+            source.log
+        );
+    }
+    let copy = pair.dst().join("file");
+    assert_eq!(xattr::get(&copy, "user.note").unwrap().unwrap(), b"kept");
+    assert_eq!(xattr::get(&copy, "trusted.mark").unwrap_or_default(), None);
+}
