@@ -17,7 +17,7 @@ mod log;
 mod logs;
 mod object;
 mod prepare;
-mod quantity;
+pub(crate) mod quantity;
 mod references;
 pub(crate) mod status;
 mod volumes;
@@ -141,7 +141,8 @@ pub(crate) struct Node {
 impl Node {
     /// Registers the node and takes up its pods.
     pub(crate) async fn start(client: Client, config: NodeConfig) -> Result<Self, NodeError> {
-        let folder = config.data_dir.join("pods");
+        let data_dir = std::path::absolute(&config.data_dir).unwrap_or(config.data_dir);
+        let folder = data_dir.join("pods");
         let made = tokio::fs::create_dir_all(&folder).await.and_then(|()| {
             use std::os::unix::fs::PermissionsExt as _;
             std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))
@@ -157,12 +158,12 @@ impl Node {
             privileged: launcher::is_privileged(),
             kubelet: Recorder::new(client.clone(), Arc::clone(&clock), "kubelet"),
             scheduler: Recorder::new(client.clone(), Arc::clone(&clock), "default-scheduler"),
-            addresses: Addresses::seeded(&config.data_dir),
+            addresses: Addresses::seeded(&data_dir),
             logs: OpenLogs::default(),
             changes: watch::channel(0).0,
             stop: CancellationToken::new(),
             client,
-            data_dir: config.data_dir,
+            data_dir,
             images: config.images,
             launcher: config.launcher,
             clock,
