@@ -8,7 +8,8 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, ObjectMeta, PostParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::clock::Clock;
@@ -18,10 +19,8 @@ use crate::server::{
     ApiService, Server,
     shell::{Shell, ShellError},
 };
+use crate::startup::{self, StartupError};
 use crate::store::{DataLock, LockError, OpenError, Store};
-
-/// Namespaces that every cluster has.
-const NAMESPACES: [&str; 2] = ["default", "kube-system"];
 
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
@@ -73,14 +72,23 @@ pub enum StartError {
     /// The node cannot run pods.
     #[error("{0}")]
     Node(String),
-    /// The cluster's own objects could not be made.
-    #[error("cannot make the namespace {name}: {source}; the log says what the API server found")]
-    Namespace {
-        /// The namespace.
-        name: &'static str,
+    /// A definition that every cluster has could not be made.
+    #[error("cannot make the definition {name}: {source}; the log says what the API server found")]
+    Definition {
+        /// The definition.
+        name: String,
         /// What the API says.
         source: Box<kube::Error>,
     },
+    /// The cluster's own objects could not be made.
+    #[error("{0}")]
+    Objects(String),
+}
+
+impl From<StartupError> for StartError {
+    fn from(error: StartupError) -> Self {
+        Self::Objects(error.to_string())
+    }
 }
 
 impl From<LockError> for StartError {
@@ -128,38 +136,27 @@ impl Cluster {
         let lock = DataLock::take(&config.data_dir)?;
         let store = Arc::new(Store::open_file(&config.data_dir.join("cluster.db"))?);
         let stop = CancellationToken::new();
+        // A start that fails half-way leaves nothing running.
+        let unfinished = stop.clone().drop_guard();
         let server = Arc::new(Server::new(store, Arc::clone(&clock), stop.clone()));
         server.install_stored_definitions();
 
         let tasks = TaskTracker::new();
         tasks.spawn(Arc::clone(&server).clean_up_definitions());
-        let client = client(&server);
-        make_namespaces(&client).await?;
-        let shell =
-            Shell::start(&config, ApiService::new(Arc::clone(&server)), &clock, &stop).await?;
+        startup::make_objects(&client(&server, "kube-apiserver")).await?;
+        let shell = Shell::start(&config, ApiService::new(Arc::clone(&server)), &clock, &stop).await?;
         let (stop_controllers, controllers) = (stop.child_token(), TaskTracker::new());
-        controllers.spawn(job::run(
-            client.clone(),
-            Arc::clone(&clock),
-            stop_controllers.clone(),
-        ));
-        let node = start_node(&client, config, clock).await?;
+        let client = client(&server, "kube-controller-manager");
+        controllers.spawn(job::run(client, Arc::clone(&clock), stop_controllers.clone()));
+        let node = start_node(&server, config, clock).await?;
         server.set_logs(Arc::new(node.logs()));
-        Ok(Self {
-            server,
-            shell,
-            node,
-            stop_controllers,
-            controllers,
-            stop,
-            tasks,
-            _lock: lock,
-        })
+        drop(unfinished.disarm());
+        Ok(Self { server, shell, node, stop_controllers, controllers, stop, tasks, _lock: lock })
     }
 
     /// A client of the API in this process, with all rights.
     pub fn client(&self) -> kube::Client {
-        client(&self.server)
+        client(&self.server, "unknown")
     }
 
     /// The kubeconfig for clients of other processes; only this user can read it.
@@ -192,31 +189,13 @@ impl Cluster {
     }
 }
 
-fn client(server: &Arc<Server>) -> kube::Client {
-    kube::Client::new(ApiService::new(Arc::clone(server)), "default")
+fn client(server: &Arc<Server>, name: &'static str) -> kube::Client {
+    kube::Client::new(ApiService::new(Arc::clone(server)).named(name), "default")
 }
 
-async fn start_node(
-    client: &kube::Client,
-    config: Config,
-    clock: Arc<dyn Clock>,
-) -> Result<Node, NodeError> {
-    let Config {
-        data_dir,
-        images,
-        launcher,
-        ..
-    } = config;
-    Node::start(
-        client.clone(),
-        NodeConfig {
-            data_dir,
-            images,
-            launcher,
-            clock,
-        },
-    )
-    .await
+async fn start_node(server: &Arc<Server>, config: Config, clock: Arc<dyn Clock>) -> Result<Node, NodeError> {
+    let Config { data_dir, images, launcher, .. } = config;
+    Node::start(client(server, "kubelet"), NodeConfig { data_dir, images, launcher, clock }).await
 }
 
 fn make_folder(path: &Path) -> Result<(), StartError> {
@@ -231,33 +210,10 @@ fn make_folder(path: &Path) -> Result<(), StartError> {
         })
 }
 
-async fn make_namespaces(client: &kube::Client) -> Result<(), StartError> {
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    for name in NAMESPACES {
-        let namespace = Namespace {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                ..ObjectMeta::default()
-            },
-            ..Namespace::default()
-        };
-        match namespaces.create(&PostParams::default(), &namespace).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
-            Err(source) => {
-                return Err(StartError::Namespace {
-                    name,
-                    source: Box::new(source),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::api::{Api, ObjectMeta, PostParams};
     use kube::config::{KubeConfigOptions, Kubeconfig};
 
     use super::*;

@@ -34,8 +34,9 @@ fn architecture() -> &'static str {
 }
 
 /// `/api`.
-pub(super) fn core_versions() -> String {
-    json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [] })
+pub(super) fn core_versions(host: &str) -> String {
+    let address = json!({ "clientCIDR": "0.0.0.0/0", "serverAddress": host });
+    json!({ "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [address] })
         .to_string()
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn handle(
         ["api"] => Some(answered(
             headers,
             "application/json",
-            legacy::core_versions(),
+            legacy::core_versions(host(headers)),
         )),
         ["apis"] => Some(answered(
             headers,
@@ -68,6 +68,14 @@ fn is_aggregated(media: &str) -> bool {
         && media.contains("v=v2")
         && !media.contains("v=v2beta1")
         && media.contains("as=APIGroupDiscoveryList")
+}
+
+/// The address that the client asked, as it told it.
+fn host(headers: &HeaderMap) -> &str {
+    headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default()
 }
 
 fn found(headers: &HeaderMap, text: Option<String>) -> Answer {

@@ -12,6 +12,7 @@ mod defaults;
 mod go_dump;
 mod meta;
 mod registry;
+mod shipped;
 mod typed;
 pub(crate) mod types;
 mod validate;
@@ -19,6 +20,7 @@ mod validate;
 use serde_json::Value;
 
 pub(crate) use self::registry::Registry;
+pub(crate) use self::shipped::definitions as shipped_definitions;
 
 /// A fault of one field, as the API server lists them in `details.causes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,6 +212,20 @@ pub(crate) trait Resource: Send + Sync {
         body: &[u8],
         validation: FieldValidation,
     ) -> Result<Decoded, DecodeError>;
+    /// Reads a configuration that is applied: a part of an object, as it was written, without the empty values that a
+    /// whole object has.
+    fn decode_config(
+        &self,
+        content_type: &str,
+        body: &[u8],
+        validation: FieldValidation,
+    ) -> Result<Decoded, DecodeError> {
+        self.decode(content_type, body, validation)
+    }
+    /// The empty object of this kind: what a new object is compared with to see which fields its maker wrote.
+    fn empty(&self) -> Value {
+        serde_json::json!({ "metadata": {} })
+    }
     /// Checks types and unknown fields of an object made by a patch, as `decode` does for a body.
     fn check(&self, object: Value, validation: FieldValidation) -> Result<Decoded, DecodeError>;
     /// Fills in defaults (and prunes, for custom resources). `old` is the stored object on update.

@@ -10,6 +10,8 @@ use super::types::{self, Field, Struct, Type};
 pub(crate) struct Findings {
     /// Paths of fields that the type does not have.
     pub unknown: Vec<String>,
+    /// The object is a part of one (a configuration that is applied): nothing is left out or added.
+    pub partial: bool,
 }
 
 /// The way to the value that is read.
@@ -150,7 +152,7 @@ fn keep(
     place: &Place<'_>,
     findings: &mut Findings,
 ) -> Option<Value> {
-    if field.pointer {
+    if field.pointer || findings.partial {
         return read;
     }
     let zero = zero(&field.kind, place, findings);

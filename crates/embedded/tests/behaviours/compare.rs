@@ -16,6 +16,7 @@ const OWN: &[&str] = &[
     "deletionTimestamp",
     "time",
     "lastTransitionTime",
+    "startTime",
     "continue",
     "clusterIP",
     "serverAddress",
@@ -122,7 +123,10 @@ fn plain(value: &Value, key: &str) -> Value {
                 .filter(|item| is_served(item))
                 .map(|item| plain(item, key))
                 .collect();
-            if matches!(key, "causes" | "verbs" | "resources" | "subresources") {
+            if matches!(
+                key,
+                "causes" | "verbs" | "resources" | "subresources" | "managedFields"
+            ) {
                 items.sort_by_key(ToString::to_string);
             }
             Value::Array(items)

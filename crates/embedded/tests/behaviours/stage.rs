@@ -298,6 +298,16 @@ impl Stage {
                 )
                 .await;
             }
+            // The recording came after the controller had noticed the Job.
+            "job: parallelism may change, generation rises" => {
+                let deadline = tokio::time::Instant::now() + PATIENCE;
+                let job = "/apis/batch/v1/namespaces/rec/jobs/j";
+                while self.get(job).await["status"]["startTime"].is_null()
+                    && tokio::time::Instant::now() < deadline
+                {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
             // Something must hold the namespace while the next requests look at it.
             "namespace delete" => {
                 self.map("held", json!({ "finalizers": ["rec.example/hold"] }))

@@ -58,16 +58,25 @@ impl BuiltIn {
     /// Checks apiVersion, kind and every type; drops what the type does not have.
     fn read(
         &self,
-        value: &Value,
-        duplicates: Vec<String>,
+        body: &wire::Body,
+        partial: bool,
         validation: FieldValidation,
     ) -> Result<Decoded, DecodeError> {
-        check_kind(value, &self.api_version(), self.kind)?;
-        let mut findings = typed::Findings::default();
-        let object = typed::read(self.struct_name, value, true, &mut findings)
+        check_kind(&body.value, &self.api_version(), self.kind)?;
+        let mut findings = typed::Findings {
+            partial,
+            ..typed::Findings::default()
+        };
+        let object = typed::read(self.struct_name, &body.value, true, &mut findings)
             .map_err(|fault| cannot_handle(self.kind, "v1", &fault))?;
         let object = with_kind(object, &self.api_version(), self.kind);
-        let warnings = judge(self.kind, "v1", duplicates, findings.unknown, validation)?;
+        let warnings = judge(
+            self.kind,
+            "v1",
+            body.duplicates.clone(),
+            findings.unknown,
+            validation,
+        )?;
         Ok(Decoded { object, warnings })
     }
 }
@@ -271,18 +280,55 @@ impl Resource for BuiltIn {
         }
     }
 
+    fn empty(&self) -> Value {
+        let object = typed::read(
+            self.struct_name,
+            &Value::Null,
+            true,
+            &mut typed::Findings::default(),
+        );
+        with_kind(
+            object.unwrap_or_else(|_| json!({})),
+            &self.api_version(),
+            self.kind,
+        )
+    }
+
     fn decode(
         &self,
         content_type: &str,
         body: &[u8],
         validation: FieldValidation,
     ) -> Result<Decoded, DecodeError> {
-        let body = wire::read(content_type, body, self.kind)?;
-        self.read(&body.value, body.duplicates, validation)
+        self.read(
+            &wire::read(content_type, body, self.kind)?,
+            false,
+            validation,
+        )
+    }
+
+    fn decode_config(
+        &self,
+        content_type: &str,
+        body: &[u8],
+        validation: FieldValidation,
+    ) -> Result<Decoded, DecodeError> {
+        self.read(
+            &wire::read(content_type, body, self.kind)?,
+            true,
+            validation,
+        )
     }
 
     fn check(&self, object: Value, validation: FieldValidation) -> Result<Decoded, DecodeError> {
-        self.read(&object, Vec::new(), validation)
+        self.read(
+            &wire::Body {
+                value: object,
+                duplicates: Vec::new(),
+            },
+            false,
+            validation,
+        )
     }
 
     fn default(&self, object: &mut Value, old: Option<&Value>) {
