@@ -4,22 +4,17 @@ use std::process::Stdio;
 
 use crate::pair::{Pair, make_key};
 
-#[test]
-fn a_key_holder_gets_no_shell_no_files_and_no_tunnels() {
-    let pair = Pair::new();
-    std::fs::write(pair.src().join("file"), "content").unwrap();
-    let canary = pair.path("canary");
-    let touch = format!("touch {}", canary.display());
-    let log_file = format!("--log-file={}", canary.display());
-    let mut destination = pair.destination(&[]);
-    let attempts: &[&[&str]] = &[
-        &[],
-        &["sh"],
-        &["sh", "-c", &touch],
-        &["shutdown 0; ", &touch],
-        &["shutdown", "99999999999"],
-        &["scp", "-t", "/"],
-        &[
+/// Commands that are not the destination's; `touch` and `log` would leave the canary.
+fn forbidden<'a>(touch: &'a str, log: &'a str) -> Vec<Vec<&'a str>> {
+    let receive = ["rsync", "--server", "-logDtpre.iLsfxCIvu"];
+    vec![
+        vec![],
+        vec!["sh"],
+        vec!["sh", "-c", touch],
+        vec!["shutdown 0; ", touch],
+        vec!["shutdown", "99999999999"],
+        vec!["scp", "-t", "/"],
+        vec![
             "rsync",
             "--server",
             "--sender",
@@ -27,62 +22,29 @@ fn a_key_holder_gets_no_shell_no_files_and_no_tunnels() {
             ".",
             "/etc",
         ],
-        &[
-            "rsync",
-            "--server",
-            "-logDtpre.iLsfxCIvu",
-            &log_file,
-            ".",
-            ".",
-        ],
-        &["rsync", "--server", "-logDtpre.iLsfxCIvu", ".", "../src"],
-        &["rsync", "--server", "-logDtpre.iLsfxCIvu", ".", "a\x1b[2Jb"],
-        &["rsync", "--server", "--daemon", "."],
-        &["diskrsync", "--target", "/dev/block"],
-        &["syncline", "receive", "--proto", "1"],
-    ];
-    for words in attempts {
-        let output = pair.say(words);
+        [&receive[..], &[log, ".", "."]].concat(),
+        [&receive[..], &[".", "../src"]].concat(),
+        [&receive[..], &[".", "a\x1b[2Jb"]].concat(),
+        vec!["rsync", "--server", "--daemon", "."],
+        vec!["diskrsync", "--target", "/dev/block"],
+        vec!["syncline", "receive", "--proto", "1"],
+    ]
+}
+
+#[test]
+fn a_key_holder_gets_no_shell_and_no_files() {
+    let pair = Pair::new();
+    std::fs::write(pair.src().join("file"), "content").unwrap();
+    let canary = pair.path("canary");
+    let touch = format!("touch {}", canary.display());
+    let log_file = format!("--log-file={}", canary.display());
+    let mut destination = pair.destination(&[]);
+    for words in forbidden(&touch, &log_file) {
+        let output = pair.say(&words);
         assert_eq!(output.status.code(), Some(1), "{words:?}");
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(text.contains("Invalid command: "), "{words:?}: {text}");
     }
-    let sftp = pair
-        .ssh("source")
-        .args(["-s", &pair.address, "sftp"])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(!sftp.status.success());
-    for tunnel in [
-        ["-L", "127.0.0.1:0:127.0.0.1:8022"],
-        ["-R", "0:127.0.0.1:22"],
-    ] {
-        let mut ssh = pair.ssh("source");
-        ssh.args([
-            "-N",
-            "-o",
-            "ExitOnForwardFailure=yes",
-            "-o",
-            "ServerAliveInterval=1",
-        ])
-        .args(tunnel);
-        if tunnel[0] == "-R" {
-            let output = ssh
-                .arg(&pair.address)
-                .stdin(Stdio::null())
-                .output()
-                .unwrap();
-            assert!(!output.status.success(), "{tunnel:?}");
-        }
-    }
-    let stdio = pair
-        .ssh("source")
-        .args(["-W", "127.0.0.1:22", &pair.address])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert!(!stdio.status.success());
     assert!(!canary.exists());
     assert!(destination.is_running());
     let log = destination.log();
@@ -91,6 +53,40 @@ fn a_key_holder_gets_no_shell_no_files_and_no_tunnels() {
     // The true source is served all the same.
     pair.source(&[]).succeeded();
     destination.end().succeeded();
+}
+
+#[test]
+fn a_key_holder_gets_no_subsystem_and_no_tunnel() {
+    let pair = Pair::new();
+    let _destination = pair.destination(&[]);
+    let calls: [&[&str]; 3] = [
+        &["-s", &pair.address, "sftp"],
+        &[
+            "-N",
+            "-o",
+            "ExitOnForwardFailure=yes",
+            "-R",
+            "0:127.0.0.1:22",
+            &pair.address,
+        ],
+        &["-W", "127.0.0.1:22", &pair.address],
+    ];
+    for call in calls {
+        let output = pair
+            .ssh("source")
+            .args(call)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(!output.status.success(), "{call:?}");
+    }
+    let terminal = pair
+        .ssh("source")
+        .args(["-tt", &pair.address])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&terminal.stderr).contains("PTY allocation request failed"));
 }
 
 #[test]

@@ -3,8 +3,11 @@
 
 mod faults;
 mod hostile;
+#[cfg(test)]
 mod pair;
+#[cfg(test)]
 mod stand_in;
 mod stock;
 mod together;
+#[cfg(test)]
 mod tree;
