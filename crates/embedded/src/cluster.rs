@@ -7,9 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::clock::Clock;
@@ -72,14 +69,6 @@ pub enum StartError {
     /// The node cannot run pods.
     #[error("{0}")]
     Node(String),
-    /// A definition that every cluster has could not be made.
-    #[error("cannot make the definition {name}: {source}; the log says what the API server found")]
-    Definition {
-        /// The definition.
-        name: String,
-        /// What the API says.
-        source: Box<kube::Error>,
-    },
     /// The cluster's own objects could not be made.
     #[error("{0}")]
     Objects(String),
@@ -143,6 +132,7 @@ impl Cluster {
 
         let tasks = TaskTracker::new();
         tasks.spawn(Arc::clone(&server).clean_up_definitions());
+        tasks.spawn(Arc::clone(&server).expire_events());
         startup::make_objects(&client(&server, "kube-apiserver")).await?;
         let shell = Shell::start(&config, ApiService::new(Arc::clone(&server)), &clock, &stop).await?;
         let (stop_controllers, controllers) = (stop.child_token(), TaskTracker::new());

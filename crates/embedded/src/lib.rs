@@ -10,6 +10,7 @@ mod kinds;
 mod node;
 mod openapi;
 mod server;
+mod startup;
 mod store;
 mod tables;
 mod wire;

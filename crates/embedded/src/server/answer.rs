@@ -262,6 +262,13 @@ impl EventShape {
     }
 }
 
+impl EventShape {
+    /// A bookmark has no rows.
+    pub(crate) fn bookmark(&self, object: Value) -> Value {
+        if self.representation.shape == Shape::Metadata { metadata_only(&object) } else { object }
+    }
+}
+
 /// `includeObject`.
 fn include(call: &Call) -> Include {
     call.query

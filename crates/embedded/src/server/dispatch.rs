@@ -35,7 +35,7 @@ pub(crate) struct Call {
 }
 
 /// Answers one request, whatever it is.
-pub(crate) async fn answer<B>(server: &Arc<Server>, request: Request<B>) -> Response<ResponseBody>
+pub(crate) async fn answer<B>(server: &Arc<Server>, request: Request<B>, manager: &str) -> Response<ResponseBody>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -59,7 +59,7 @@ where
         Ok(body) => body.to_bytes(),
         Err(_) => return answer::failure(&Failure::too_large(LARGEST_BODY), representation),
     };
-    let call = read_call(&head, body, representation);
+    let call = read_call(&head, body, (representation, manager));
     if anonymous {
         return answer::failure(&reviews::refuse_anonymous(&call), call.representation);
     }
@@ -73,7 +73,7 @@ fn text_header(head: &request::Parts, name: &header::HeaderName) -> Option<Strin
     Some(head.headers.get(name)?.to_str().ok()?.to_owned())
 }
 
-fn read_call(head: &request::Parts, body: Bytes, representation: Representation) -> Call {
+fn read_call(head: &request::Parts, body: Bytes, (representation, unnamed): (Representation, &str)) -> Call {
     let query = Query::parse(head.uri.query());
     let agent = text_header(head, &header::USER_AGENT);
     let agent = agent
@@ -83,7 +83,7 @@ fn read_call(head: &request::Parts, body: Bytes, representation: Representation)
     let manager = query
         .get("fieldManager")
         .or(agent)
-        .unwrap_or("unknown")
+        .unwrap_or(unnamed)
         .to_owned();
     Call {
         method: head.method.clone(),

@@ -12,6 +12,7 @@ mod crds;
 mod create;
 mod delete;
 mod dispatch;
+mod expiry;
 mod forms;
 mod lists;
 pub(crate) mod logs;
@@ -90,11 +91,18 @@ impl Server {
 #[derive(Clone)]
 pub(crate) struct ApiService {
     server: Arc<Server>,
+    /// Who writes, when a request names neither a field manager nor a user agent.
+    manager: &'static str,
 }
 
 impl ApiService {
     pub(crate) fn new(server: Arc<Server>) -> Self {
-        Self { server }
+        Self { server, manager: "unknown" }
+    }
+
+    /// The same for a part of the cluster, known by its name.
+    pub(crate) fn named(self, manager: &'static str) -> Self {
+        Self { manager, ..self }
     }
 }
 
@@ -112,7 +120,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let server = Arc::clone(&self.server);
-        Box::pin(async move { Ok(dispatch::answer(&server, request).await) })
+        let (server, manager) = (Arc::clone(&self.server), self.manager);
+        Box::pin(async move { Ok(dispatch::answer(&server, request, manager).await) })
     }
 }

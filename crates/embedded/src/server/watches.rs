@@ -228,6 +228,7 @@ impl Watch {
             "apiVersion": forms::api_version(self.target.resource.as_ref()),
             "metadata": metadata,
         });
+        let object = self.shape.bookmark(object);
         self.push(&json!({"type": "BOOKMARK", "object": object}));
     }
 

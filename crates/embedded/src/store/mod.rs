@@ -163,6 +163,14 @@ impl Store {
         Self::start(ObjectDatabase::from_backend(backend)?)
     }
 
+    /// Moves the last revision ahead and forgets the past, as many writes would.
+    #[cfg(test)]
+    pub(crate) fn forget(&self, revision: u64) {
+        let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.revision = revision;
+        state.history = History::since(revision);
+    }
+
     fn start(database: ObjectDatabase) -> Result<Self, OpenError> {
         let (revision, objects) = database.load()?;
         let shared = Arc::new(Shared {

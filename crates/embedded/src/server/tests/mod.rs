@@ -48,7 +48,10 @@ impl Answer {
 impl Fixture {
     /// With the namespace `default`.
     pub(super) async fn start() -> Self {
-        let store = Arc::new(Store::open(redb::backends::InMemoryBackend::new()).unwrap());
+        Self::over(Arc::new(Store::open(redb::backends::InMemoryBackend::new()).unwrap())).await
+    }
+
+    pub(super) async fn over(store: Arc<Store>) -> Self {
         let stop = CancellationToken::new();
         let server = Arc::new(Server::new(store, Arc::new(SystemClock), stop.clone()));
         let service = ApiService::new(Arc::clone(&server));
@@ -81,6 +84,10 @@ impl Fixture {
             .header("content-type", content_type)
             .body(Full::new(Bytes::from(body.to_owned())))
             .unwrap();
+        self.answer(request).await
+    }
+
+    async fn answer(&self, request: Request<Full<Bytes>>) -> Answer {
         let response = self.service.clone().oneshot(request).await.unwrap();
         let warnings = response
             .headers()
@@ -107,6 +114,11 @@ impl Fixture {
 
     pub(super) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, "", "").await
+    }
+
+    pub(super) async fn accept(&self, path: &str, accept: &str) -> Answer {
+        let request = Request::builder().uri(path).header("accept", accept).body(Full::new(Bytes::new())).unwrap();
+        self.answer(request).await
     }
 
     pub(super) async fn delete(&self, path: &str, options: Value) -> Answer {

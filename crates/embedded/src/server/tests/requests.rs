@@ -1,9 +1,12 @@
 //! Reading and writing over plain HTTP.
 
+use std::sync::Arc;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Fixture, MAPS};
+use crate::store::Store;
 
 fn types(events: &[Value]) -> Vec<&str> {
     events
@@ -217,4 +220,31 @@ async fn many_writers_of_one_object_lose_no_change() {
             .len(),
         21
     );
+}
+
+#[tokio::test]
+async fn a_watch_from_a_forgotten_revision_is_told_to_start_anew() {
+    let store = Arc::new(Store::open(redb::backends::InMemoryBackend::new()).unwrap());
+    store.forget(100);
+    let cluster = Fixture::over(store).await;
+    let events = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion=5"), |_| false).await;
+    assert_eq!(types(&events), ["ERROR"]);
+    assert_eq!(events[0]["object"]["code"], 410);
+    assert_eq!(events[0]["object"]["reason"], "Expired");
+}
+
+#[tokio::test]
+async fn metadata_and_tables_are_shown_when_asked_for() {
+    let cluster = Fixture::start().await;
+    cluster.config_map("one", json!({})).await;
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let shown = cluster.accept(MAPS, table).await;
+    assert_eq!(shown.at("/rows/0/cells/0"), "one");
+    let metadata = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    let shown = cluster.accept(MAPS, metadata).await;
+    assert_eq!(shown.at("/items/0/metadata/name"), "one");
+    assert_eq!(shown.at("/items/0/data"), Value::Null);
+    assert_eq!(cluster.accept(MAPS, "text/html").await.code, StatusCode::NOT_ACCEPTABLE);
+    let yaml = cluster.accept(&format!("{MAPS}/one"), "application/yaml").await;
+    assert!(yaml.text.contains("kind: ConfigMap"), "{}", yaml.text);
 }
