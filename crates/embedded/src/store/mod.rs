@@ -141,20 +141,21 @@ pub(crate) struct Store {
 
 impl Store {
     /// Opens (or makes) the database in this file.
+    ///
+    /// A new one gets its name only when it is complete: redb does not read a file whose first start was cut short.
     pub(crate) fn open_file(path: &Path) -> Result<Self, OpenError> {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|source| OpenError::File {
-                path: path.display().to_string(),
-                source,
-            })?;
-        Self::start(ObjectDatabase::from_file(file)?)
+        let fault = |source| OpenError::File { path: path.display().to_string(), source };
+        if !path.try_exists().map_err(fault)? {
+            let draft = path.with_extension("new");
+            let file = open_private(&draft).map_err(fault)?;
+            file.set_len(0).map_err(fault)?;
+            drop(ObjectDatabase::from_file(file)?.load()?);
+            std::fs::rename(&draft, path).map_err(fault)?;
+            if let Some(folder) = path.parent() {
+                std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(fault)?;
+            }
+        }
+        Self::start(ObjectDatabase::from_file(open_private(path).map_err(fault)?)?)
     }
 
     /// Opens a database over any storage: memory, or one that loses power on demand.
@@ -301,6 +302,12 @@ impl Store {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Opens or makes a file that only this user can read.
+fn open_private(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 impl Drop for Store {
