@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use kube::Client;
+use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Request;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
@@ -26,6 +28,8 @@ const ORDINARY_ID: u32 = 1000;
 const START_CAP: Duration = Duration::from_secs(60);
 /// How long a cluster may take to stop in good order.
 const STOP_CAP: Duration = Duration::from_secs(40);
+/// What a cluster serves once its operator can work.
+const OUR_KINDS: [&str; 2] = ["replicationsources", "replicationdestinations"];
 /// Starts `$@`, writes its process id to the file `$PID_FILE`, and stops it when standard input ends.
 const GUARD: &str = r#"
 "$@" </dev/null & child=$!
@@ -143,10 +147,12 @@ impl Cluster {
                     self.log_tail(60)
                 )));
             }
-            let request =
-                kube::core::Request::new("/apis/volsync.backube/v1alpha1/replicationsources")
-                    .list(&kube::api::ListParams::default())?;
-            self.client().await?.request_text(request).await?;
+            let client = self.client().await?;
+            for kind in OUR_KINDS {
+                let path = format!("/apis/volsync.backube/v1alpha1/{kind}");
+                let request = Request::new(path).list(&ListParams::default())?;
+                client.request_text(request).await?;
+            }
             Ok(Look::Done(()))
         };
         wait_for("the cluster to answer", START_CAP, look)
@@ -278,9 +284,20 @@ impl Cluster {
 
     /// The last lines that `syncline up` wrote.
     pub fn log_tail(&self, lines: usize) -> String {
+        self.last_log_lines(lines, |_| true)
+    }
+
+    /// The last lines that speak of one of these namespaces, and all errors.
+    pub fn log_about(&self, namespaces: &[String], lines: usize) -> String {
+        self.last_log_lines(lines, |line| {
+            line.contains("ERROR") || namespaces.iter().any(|namespace| line.contains(namespace))
+        })
+    }
+
+    fn last_log_lines(&self, lines: usize, wanted: impl Fn(&str) -> bool) -> String {
         let text = fs::read(self.log_path()).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let all: Vec<&str> = text.lines().collect();
+        let all: Vec<&str> = text.lines().filter(|line| wanted(line)).collect();
         all.get(all.len().saturating_sub(lines)..)
             .unwrap_or_default()
             .join("\n")

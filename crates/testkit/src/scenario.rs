@@ -23,6 +23,8 @@ use crate::wait::{Look, wait_for};
 pub const CAP: Duration = Duration::from_secs(60);
 /// The field manager of test objects.
 const MANAGER: &str = "scenario";
+/// How many lines of the cluster's log are shown when a scenario fails.
+const LOG_LINES: usize = 200;
 /// What is shown of each namespace when a scenario fails.
 const SHOWN: [&str; 10] = [
     "ReplicationSource",
@@ -58,10 +60,8 @@ where
         None => stage.clean().await,
         Some(error) => {
             let account = stage.account().await;
-            Err(error.context(format!(
-                "{account}\n==== log of `syncline up`\n{}",
-                cluster.log_tail(400)
-            )))
+            let log = cluster.log_about(&stage.made(), LOG_LINES);
+            Err(error.context(format!("{account}\n==== log of `syncline up`\n{log}")))
         }
     }
 }
