@@ -56,15 +56,22 @@ pub(super) fn sweep(draft: &mut Draft<'_>, input: &Input<'_>, after: After) -> b
     before != (draft.plan.delete.len(), draft.plan.changes.len())
 }
 
-/// Lets go of the snapshots that the user marked as to be kept, so that they survive the resource too.
+/// Lets go of the snapshots that the user marked as to be kept, so that they survive the resource too. The one that is
+/// still to become the image is ours until then.
 pub(super) fn relinquish_marked(draft: &mut Draft<'_>, input: &Input<'_>) {
+    let pending = input
+        .world
+        .snapshot
+        .as_ref()
+        .filter(|_| input.subject.state.last_sync_start_time.is_some());
     for snapshot in &input.world.images {
-        let marked = snapshot
-            .metadata
+        let metadata = &snapshot.metadata;
+        let marked = metadata
             .labels
             .as_ref()
             .is_some_and(|all| all.contains_key(labels::DO_NOT_DELETE));
-        if marked && owners(&snapshot.metadata).any(|owner| owner.uid == input.subject.uid) {
+        let pending = pending.is_some_and(|pending| pending.metadata.uid == metadata.uid);
+        if marked && !pending && owners(metadata).any(|owner| owner.uid == input.subject.uid) {
             relinquish(draft, input, snapshot, true);
         }
     }

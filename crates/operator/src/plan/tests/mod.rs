@@ -1,0 +1,14 @@
+//! Plans, tried on a model of the cluster: what a plan says is done to the model, the model's controllers answer, and the
+//! next plan is made. Each step checks the laws that no plan may break.
+
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`json!` at the place of the call reads best by value"
+)]
+
+mod destination;
+mod faults;
+mod job;
+mod model;
+mod properties;
+mod source;

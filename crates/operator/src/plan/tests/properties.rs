@@ -1,0 +1,183 @@
+//! Whatever happens, in whatever order, and wherever the operator is interrupted: no law is broken (each step of the model
+//! checks them), and when the trouble ends there is a success and then rest.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::model::Model;
+
+/// What may happen to a resource.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// A look of which only so many writes get through: the operator is killed after them.
+    InterruptedLook(usize),
+    Settle,
+    SnapshotsReady,
+    SnapshotsFail,
+    Address,
+    Succeed,
+    Fail,
+    Pass(i64),
+    Manual(u8),
+    Paused(bool),
+    Method(&'static str),
+    Schedule(&'static str),
+    Mover(bool),
+    JobVanishes,
+    CopyVanishes,
+    KeepSnapshots,
+    ClaimGoes,
+    ClaimComes,
+    Place(bool),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    prop_oneof![
+        6 => (0usize..6).prop_map(InterruptedLook),
+        4 => Just(Settle),
+        3 => Just(SnapshotsReady),
+        1 => Just(SnapshotsFail),
+        2 => Just(Address),
+        4 => Just(Succeed),
+        2 => Just(Fail),
+        3 => (0i64..900).prop_map(Pass),
+        2 => any::<u8>().prop_map(Manual),
+        1 => any::<bool>().prop_map(Paused),
+        1 => prop_oneof![Just("Direct"), Just("Clone"), Just("Snapshot"), Just("None")].prop_map(Method),
+        1 => prop_oneof![Just("*/5 * * * *"), Just("@hourly"), Just("bad"), Just("0 0 31 2 *")].prop_map(Schedule),
+        1 => any::<bool>().prop_map(Mover),
+        1 => Just(JobVanishes),
+        1 => Just(CopyVanishes),
+        1 => Just(KeepSnapshots),
+        1 => Just(ClaimGoes),
+        1 => Just(ClaimComes),
+        1 => any::<bool>().prop_map(Place),
+    ]
+}
+
+fn happen(model: &mut Model, happening: &Happening) {
+    let remove = |model: &mut Model, kind: &str, name: String| {
+        model.objects.remove(&(kind.to_owned(), name));
+    };
+    match happening {
+        Happening::InterruptedLook(writes) => {
+            model.step(*writes);
+        }
+        // A resource without a trigger never comes to rest, so looks are counted.
+        Happening::Settle => {
+            (0..8).any(|_| model.step(usize::MAX) == 0);
+        }
+        Happening::SnapshotsReady => model.snapshots_become_ready(),
+        Happening::SnapshotsFail => model.objects.iter_mut().for_each(|((kind, _), object)| {
+            if kind == "VolumeSnapshot" && object["status"].is_null() {
+                object["status"] = json!({"readyToUse": false, "error": {"message": "no"}});
+            }
+        }),
+        Happening::Address => model.give_address(),
+        Happening::Succeed => model.succeed(),
+        Happening::Fail => model.fail(),
+        Happening::Pass(seconds) => model.pass(*seconds),
+        Happening::Manual(tag) => model.edit(json!({"trigger": {"manual": tag.to_string()}})),
+        Happening::Paused(paused) => model.edit(json!({"paused": paused})),
+        Happening::Method(method) => model.edit(json!({"rsync": {"copyMethod": method}})),
+        Happening::Schedule(schedule) => {
+            model.edit(json!({"trigger": {"manual": null, "schedule": schedule}}));
+        }
+        Happening::Mover(two) => {
+            model.edit(json!({"restic": if *two { json!({}) } else { json!(null) }}));
+        }
+        Happening::JobVanishes => remove(model, "Job", model.job_name()),
+        Happening::CopyVanishes => remove(model, "VolumeSnapshot", model.own_claim()),
+        Happening::KeepSnapshots => model.objects.iter_mut().for_each(|((kind, _), object)| {
+            // The copy of a source under its fixed name stands in the way when it is to be kept, and that is said.
+            if kind == "VolumeSnapshot" && object["metadata"]["name"] != "volsync-db-src" {
+                object["metadata"]["labels"]["volsync.backube/do-not-delete"] = json!("yes");
+            }
+        }),
+        Happening::ClaimGoes => remove(model, "PersistentVolumeClaim", "pvc-user".to_owned()),
+        Happening::ClaimComes => restore_claim(model),
+        Happening::Place(free) => model.may_start = *free,
+    }
+}
+
+fn restore_claim(model: &mut Model) {
+    if model.object("PersistentVolumeClaim", "pvc-user").is_none() {
+        let claim = Model::source(json!({}), json!({}))
+            .object("PersistentVolumeClaim", "pvc-user")
+            .unwrap()
+            .clone();
+        model.put("PersistentVolumeClaim", "pvc-user", claim);
+    }
+}
+
+/// The trouble ends; the resource must come to a success of its own, and then to rest.
+fn recovers(model: &mut Model, tag: &str) {
+    restore_claim(model);
+    model.may_start = true;
+    model.edit(
+        json!({"paused": false, "restic": null, "trigger": {"manual": tag, "schedule": null}}),
+    );
+    model.edit(json!({"rsync": {"copyMethod": "Snapshot"}}));
+    for _ in 0..12 {
+        model.pass(700);
+        (0..10).any(|_| model.step(usize::MAX) == 0);
+        model.give_address();
+        model.snapshots_become_ready();
+        model.succeed();
+    }
+    model.settle();
+    assert_eq!(
+        model.status()["lastManualSync"],
+        tag,
+        "{:#?}",
+        model.status()
+    );
+    assert_eq!(model.says().0, "WaitingForManual");
+    let plan = model.plan();
+    assert!(
+        plan.apply.is_empty() && plan.changes.is_empty() && plan.delete.is_empty(),
+        "at rest nothing is written"
+    );
+    assert_eq!(plan.wake, None);
+    assert!(model.names("Job").is_empty(), "nothing temporary is left");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_source_keeps_the_laws_and_recovers(happenings in prop::collection::vec(happening(), 0..60)) {
+        let mut model = Model::source(json!({"manual": "0"}), json!({}));
+        for step in &happenings {
+            happen(&mut model, step);
+        }
+        recovers(&mut model, "the-end");
+        prop_assert_eq!(model.names("PersistentVolumeClaim"), ["pvc-user"]);
+        let kept = model.objects.iter().filter(|((kind, _), object)| {
+            kind == "VolumeSnapshot" && object["metadata"]["ownerReferences"][0]["uid"] == super::model::UID
+        });
+        prop_assert_eq!(kept.count(), 0, "no copy is left behind");
+    }
+
+    #[test]
+    fn a_destination_keeps_the_laws_and_recovers(
+        given in any::<bool>(),
+        happenings in prop::collection::vec(happening(), 0..60),
+    ) {
+        let target = if given { json!({"destinationPVC": "pvc-user"}) } else { json!({}) };
+        let mut model = Model::destination(json!({"manual": "0"}), target);
+        for step in &happenings {
+            happen(&mut model, step);
+        }
+        // A run that was under way ends with the method it started with; the one after it is of the last spec.
+        recovers(&mut model, "a-rest");
+        recovers(&mut model, "the-end");
+        let image = model.status()["latestImage"]["name"].as_str().unwrap_or_default().to_owned();
+        prop_assert!(model.object("VolumeSnapshot", &image).is_some());
+        let ours = model.objects.iter().filter(|((kind, _), object)| {
+            kind == "VolumeSnapshot" && object["metadata"]["ownerReferences"][0]["uid"] == super::model::UID
+        });
+        prop_assert_eq!(ours.count(), 1, "one image is kept");
+    }
+}
