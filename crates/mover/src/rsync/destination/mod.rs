@@ -54,7 +54,6 @@ pub(crate) async fn run(
     settings: &DestinationSettings,
     console: &Console,
 ) -> Result<Report, Failure> {
-    let started = Instant::now();
     let root = prepare_root(settings)?;
     let folder = PrivateFolder::make(&settings.places.scratch)?;
     write_gate_settings(&root, &folder, console).await?;
@@ -69,6 +68,7 @@ pub(crate) async fn run(
         ledger: Ledger::default(),
         waiting: Vec::new(),
         closing: Closing::No,
+        first_transfer: None,
     };
     let outcome = tokio::select! {
         ending = supervisor.supervise(events) => match ending {
@@ -90,10 +90,11 @@ pub(crate) async fn run(
     stop.cancel();
     sshd::stop(&mut server).await;
     outcome?;
-    console.say(&format!(
-        "Rsync completed in {}s",
-        started.elapsed().as_secs()
-    ));
+    let took = supervisor
+        .first_transfer
+        .map(|began| began.elapsed())
+        .unwrap_or_default();
+    console.say(&format!("Rsync completed in {}s", took.as_secs()));
     Ok(Report::successful("rsync", Role::Destination))
 }
 
@@ -103,6 +104,8 @@ struct Supervisor<'a> {
     ledger: Ledger,
     waiting: Vec<Waiting>,
     closing: Closing,
+    /// When the first transfer began.
+    first_transfer: Option<Instant>,
 }
 
 /// How far the destination's end has come.
@@ -213,6 +216,7 @@ impl Supervisor<'_> {
             }
             Ok(None) => {
                 self.console.say("a transfer begins");
+                self.first_transfer.get_or_insert_with(Instant::now);
                 answer(waiting.answer, Answer::Yes);
             }
             Ok(Some(ending)) => self.close(waiting, ending).await,
