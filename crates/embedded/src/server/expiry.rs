@@ -16,18 +16,23 @@ impl Server {
     pub(crate) async fn expire_events(self: Arc<Self>) {
         loop {
             let now = self.now();
-            for stored in self.store.list("/events", None).1 {
-                if last_occurrence(&stored.object).is_some_and(|last| now.duration_since(last) > KEPT) {
-                    let expect = Expect::Revision(stored.revision);
-                    let change = Change { key: stored.key.clone(), expect, object: None };
-                    if let Err(error) = self.store.write(change).await {
-                        tracing::debug!(%error, "an old event stays until the next look");
-                    }
-                }
-            }
+            self.remove_events_before(now - KEPT).await;
             tokio::select! {
                 () = self.clock.sleep_until(now + LOOK_EVERY) => {}
                 () = self.stop.cancelled() => return,
+            }
+        }
+    }
+}
+
+impl Server {
+    async fn remove_events_before(&self, limit: Timestamp) {
+        let old = |event: &Value| last_occurrence(event).is_some_and(|last| last < limit);
+        for stored in self.store.list("/events", None).1.into_iter().filter(|stored| old(&stored.object)) {
+            let expect = Expect::Revision(stored.revision);
+            let change = Change { key: stored.key.clone(), expect, object: None };
+            if let Err(error) = self.store.write(change).await {
+                tracing::debug!(%error, "an old event stays until the next look");
             }
         }
     }

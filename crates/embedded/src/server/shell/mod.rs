@@ -63,6 +63,7 @@ pub(crate) enum ShellError {
 pub(crate) struct Shell {
     address: SocketAddr,
     kubeconfig: PathBuf,
+    authority: String,
     tasks: TaskTracker,
 }
 
@@ -103,15 +104,16 @@ impl Shell {
             tasks: tasks.clone(),
         };
         tasks.spawn(acceptor.run(listener));
-        Ok(Self {
-            address,
-            kubeconfig,
-            tasks,
-        })
+        Ok(Self { address, kubeconfig, authority: pki.authority, tasks })
     }
 
     pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// The certificate of the cluster's authority, in PEM.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
     }
 
     pub(crate) fn url(&self) -> String {
@@ -189,8 +191,7 @@ fn kubeconfig_text(address: SocketAddr, pki: &Pki) -> String {
         "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": "default"}}],
         "current-context": name,
     });
-    // JSON is YAML; it is what remains should the writer ever refuse.
-    serde_saphyr::to_string(&config).unwrap_or_else(|_| config.to_string())
+    crate::wire::to_yaml(&config)
 }
 
 /// Takes connections.
