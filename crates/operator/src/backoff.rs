@@ -23,6 +23,12 @@ pub const REQUEST: Backoff = Backoff {
     cap: SignedDuration::from_mins(10),
 };
 
+/// Watches that broke. The cap is how late the operator notices that a cluster has learned of snapshots.
+pub const WATCH: Backoff = Backoff {
+    base: SignedDuration::from_secs(1),
+    cap: SignedDuration::from_mins(1),
+};
+
 impl Backoff {
     /// The wait after `failures` failures in a row. It doubles with each, up to the cap; `jitter` in `0.0..1.0` then takes
     /// off up to half of it, so that resources that failed together do not come back together.

@@ -63,7 +63,7 @@ impl Context {
                 wake
             }
             Err(error) => {
-                let wait = REQUEST.after(self.failures.count(&key), moment(&*self.clock).jitter);
+                let wait = REQUEST.after(self.failures.count(&key), jitter());
                 tracing::warn!(resource = %key, error = chain(&error), retry_in = %wait, "reconciliation failed");
                 Some(self.clock.now() + wait)
             }
@@ -219,15 +219,19 @@ fn transfers(state: &State, now: Timestamp) -> bool {
 
 /// The moment, with what chance gives.
 fn moment(clock: &dyn Clock) -> Moment {
-    let mut chance = rand::rng();
     let mut seeds = ([0; 32], [0; 32]);
-    chance.fill_bytes(&mut seeds.0);
-    chance.fill_bytes(&mut seeds.1);
+    rand::rng().fill_bytes(&mut seeds.0);
+    rand::rng().fill_bytes(&mut seeds.1);
     Moment {
         now: clock.now(),
-        jitter: f64::from(chance.next_u32()) / (f64::from(u32::MAX) + 1.0),
+        jitter: jitter(),
         seeds,
     }
+}
+
+/// A random number in `0.0..1.0`.
+pub(crate) fn jitter() -> f64 {
+    f64::from(rand::rng().next_u32()) / (f64::from(u32::MAX) + 1.0)
 }
 
 /// An error with its causes.

@@ -16,7 +16,6 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
-use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Resource, ResourceExt};
@@ -26,10 +25,12 @@ use syncline_api::{ReplicationDestination, ReplicationSource, labels};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::WATCH;
 use crate::clock::Clock;
 use crate::concerns::{Named, destination_names, made_for, source_names};
 use crate::kinds::{Key, VolumeSnapshot, VolumeSnapshotClass};
 use crate::queue::Queue;
+use crate::reconcile::{chain, jitter};
 
 /// What all watches share.
 #[derive(Clone)]
@@ -156,9 +157,10 @@ impl Watches {
             + Sync
             + 'static,
     {
-        let stream = watcher(self.api::<K>(), watcher::Config::default()).default_backoff();
+        let stream = watcher(self.api::<K>(), watcher::Config::default());
         let stream = reflector::reflector(writer, stream);
         async move {
+            let mut patience = Patience::new(Arc::clone(&self.clock));
             let mut stream = std::pin::pin!(stream);
             while let Some(event) = stream.next().await {
                 match event {
@@ -172,8 +174,11 @@ impl Watches {
                     }
                     Ok(Event::Init) => {}
                     // What was deleted while the watch was broken shows by its absence only.
-                    Ok(Event::InitDone) => self.look_at_all(),
-                    Err(error) => report(&K::kind(&()), &error),
+                    Ok(Event::InitDone) => {
+                        patience.restore();
+                        self.look_at_all();
+                    }
+                    Err(error) => patience.after(&K::kind(&()), &error).await,
                 }
             }
         }
@@ -215,7 +220,8 @@ impl Watches {
             .fold(watcher::Config::default(), |config, label| {
                 config.labels(label)
             });
-        let mut stream = std::pin::pin!(watcher(api, config).default_backoff());
+        let mut patience = Patience::new(Arc::clone(&self.clock));
+        let mut stream = std::pin::pin!(watcher(api, config));
         while let Some(event) = stream.next().await {
             match event {
                 Ok(Event::Apply(object) | Event::Delete(object)) => {
@@ -223,8 +229,11 @@ impl Watches {
                 }
                 // The resources are looked at once all is listed, and each look reads what there is.
                 Ok(Event::Init | Event::InitApply(_)) => {}
-                Ok(Event::InitDone) => self.look_at_all(),
-                Err(error) => report(&K::kind(&()), &error),
+                Ok(Event::InitDone) => {
+                    patience.restore();
+                    self.look_at_all();
+                }
+                Err(error) => patience.after(&K::kind(&()), &error).await,
             }
         }
     }
@@ -269,6 +278,41 @@ fn key_of<K: ResourceExt>(side: Side, object: &K) -> Key {
     }
 }
 
-fn report(kind: &str, error: &watcher::Error) {
-    tracing::warn!(kind, error = %crate::reconcile::chain(error), "watch failed; it is tried again");
+/// How long to wait before a broken watch is tried again.
+///
+/// kube's own backoff starts anew with each listing that begins, and so would ask a cluster without snapshots for them
+/// once a second for ever.
+struct Patience {
+    clock: Arc<dyn Clock>,
+    failures: u32,
+}
+
+impl Patience {
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, failures: 0 }
+    }
+
+    /// The listing succeeded.
+    fn restore(&mut self) {
+        self.failures = 0;
+    }
+
+    async fn after(&mut self, kind: &str, error: &watcher::Error) {
+        self.failures = self.failures.saturating_add(1);
+        let wait = WATCH.after(self.failures, jitter());
+        let unknown = matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404);
+        if unknown {
+            tracing::debug!(
+                kind,
+                "the cluster does not know this kind; it is looked for again"
+            );
+        } else {
+            tracing::warn!(
+                kind,
+                error = chain(error),
+                "watch failed; it is tried again"
+            );
+        }
+        self.clock.sleep_until(self.clock.now() + wait).await;
+    }
 }

@@ -50,8 +50,9 @@ pub(super) fn prepare(
     }
 }
 
-/// What has to be there before a run is worth starting. Without the user's claim nothing is even tried.
-pub(super) fn check_claim(input: &Input<'_>, volume: &Volume) -> Result<(), Fault> {
+/// What has to be there before a run is worth starting: without the user's claim or a class nothing is even tried.
+pub(super) fn check(input: &Input<'_>, volume: &Volume) -> Result<(), Fault> {
+    check_classes(input, volume)?;
     let name = match volume {
         Volume::Source(source) => &source.claim,
         Volume::Destination(DestinationVolume {

@@ -12,7 +12,7 @@ use syncline_api::{GoDuration, conditions as names_of};
 use syncline_schedule::{Assessment, History, Trigger};
 
 use super::cleanup::{After, relinquish_marked, sweep};
-use super::copies::{check_claim, prepare};
+use super::copies::{check, prepare};
 use super::draft::{Draft, existing, reference};
 use super::job::{Run, build, parallelism};
 use super::outcome::{self, Words};
@@ -356,7 +356,7 @@ fn rest(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
         Footing::Faulty(_, fault) => return complain_at_rest(draft, &fault.to_string()),
         Footing::Invalid(invalid) => return complain_at_rest(draft, &invalid.to_string()),
     };
-    if let Err(fault) = check_claim(input, &wish.volume) {
+    if let Err(fault) = check(input, &wish.volume) {
         return complain_at_rest(draft, &fault.to_string());
     }
     if assessment.is_some_and(|assessment| assessment.due) {

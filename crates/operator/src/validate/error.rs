@@ -1,7 +1,7 @@
 //! What can be wrong with a spec. Each message names cause, object and cure.
 
 use syncline_api::names::{self, LONGEST_OBJECT_NAME};
-use syncline_schedule::{NeverFires, ParseError};
+use syncline_schedule::ParseError;
 
 use crate::subject::Subject;
 
@@ -37,9 +37,14 @@ pub enum Invalid {
     /// The schedule cannot be read.
     #[error("spec.trigger.schedule: {0}")]
     Schedule(ParseError),
-    /// The schedule never comes due.
-    #[error("spec.trigger.schedule: {0}")]
-    NeverFires(NeverFires),
+    /// The schedule never comes due. The words leave out when that was found, or each look would have others.
+    #[error(
+        "spec.trigger.schedule: the schedule {expression:?} never comes due; give it a day that its months have, such as \"0 3 28 2 *\""
+    )]
+    NeverFires {
+        /// The schedule.
+        expression: String,
+    },
     /// A field that the mover cannot do without is missing.
     #[error("{field} must be provided: {purpose}")]
     Missing {

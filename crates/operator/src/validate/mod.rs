@@ -76,7 +76,11 @@ pub fn validate(subject: &Subject, now: Timestamp, zone: &TimeZone) -> Result<Va
     error::check_names(subject)?;
     let trigger = Trigger::from_spec(subject.trigger()).map_err(Invalid::Schedule)?;
     if let Trigger::Schedule(schedule) = &trigger {
-        schedule.next(now, zone).map_err(Invalid::NeverFires)?;
+        schedule
+            .next(now, zone)
+            .map_err(|never| Invalid::NeverFires {
+                expression: never.expression,
+            })?;
     }
     Ok(Validated {
         trigger,
