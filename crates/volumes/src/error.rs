@@ -49,6 +49,14 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// An image changed while a volume was made from it, which nothing but another program can have done.
+    #[error(
+        "{path} changed while it was copied: find out what writes to images, and make the volume again"
+    )]
+    ImageChanged {
+        /// The image's directory.
+        path: PathBuf,
+    },
     /// The operation was told to stop.
     #[error("the copy was stopped before it was complete; nothing of it was kept")]
     Stopped,

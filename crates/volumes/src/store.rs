@@ -1,13 +1,14 @@
 //! A folder of volumes and images.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs;
 use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::tree::{self, Copier};
 use crate::{Consistency, Copied, Error, Settled, Unkept, Usage, btrfs};
@@ -62,6 +63,61 @@ pub struct Volumes {
     options: Options,
     stopped: Arc<AtomicBool>,
     serial: Arc<AtomicU64>,
+    readers: Arc<Readers>,
+}
+
+/// Which volumes and images are being copied from now; they are not removed meanwhile.
+#[derive(Default)]
+struct Readers {
+    counts: Mutex<HashMap<PathBuf, u32>>,
+    changed: Condvar,
+}
+
+/// Holds a source until it goes out of scope.
+struct Reading<'a> {
+    readers: &'a Readers,
+    path: PathBuf,
+}
+
+impl Readers {
+    fn hold(&self, path: &Path) -> Reading<'_> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(path.to_owned()).or_default() += 1;
+        Reading {
+            readers: self,
+            path: path.to_owned(),
+        }
+    }
+
+    /// Runs `act` at a moment when nobody reads below `path`.
+    fn when_free<T>(&self, path: &Path, act: impl FnOnce() -> T) -> T {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = |counts: &mut HashMap<PathBuf, u32>| {
+            counts.keys().any(|reading| reading.starts_with(path))
+        };
+        let _free = self
+            .changed
+            .wait_while(counts, read)
+            .unwrap_or_else(PoisonError::into_inner);
+        act()
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let mut counts = self
+            .readers
+            .counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.path) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.path);
+                self.readers.changed.notify_all();
+            }
+        }
+    }
 }
 
 impl Volumes {
@@ -77,6 +133,7 @@ impl Volumes {
             options,
             stopped: Arc::new(AtomicBool::new(false)),
             serial: Arc::new(AtomicU64::new(0)),
+            readers: Arc::default(),
         };
         for part in [VOLUMES, SNAPSHOTS] {
             let path = folder.root.join(part);
@@ -178,7 +235,7 @@ impl Volumes {
         Ok(path)
     }
 
-    /// Removes a volume and all data in it; none of that name is no error.
+    /// Removes a volume and all data in it; none of that name is no error. Waits for copies of it under way.
     pub fn delete(&self, name: &str) -> Result<(), Error> {
         self.discard(VOLUMES, name)
     }
@@ -192,7 +249,7 @@ impl Volumes {
         check_name(name)?;
         let path = self.root.join(part).join(name);
         let doomed = self.root.join(part).join(self.working_name());
-        match fs::rename(&path, &doomed) {
+        match self.readers.when_free(&path, || fs::rename(&path, &doomed)) {
             Ok(()) => remove_path(&doomed),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(Error::io("remove", &path, error)),
@@ -234,6 +291,9 @@ impl Volumes {
         if home.join(ABOUT).is_file() {
             return read_about(&home);
         }
+        let from = self.source_path(source)?;
+        // Held first, looked for again then: it may have been removed in between.
+        let _held = self.readers.hold(&from);
         let from = self.source_path(source)?;
         let work = self.begin(part)?;
         let copied = self
@@ -314,6 +374,11 @@ impl Volumes {
         .run()?;
         // Nobody writes to an image, so a copy of one is worth what the image is worth, however it is made.
         let (consistency, settled) = match origin {
+            Some(_) if outcome.settled != Settled::Yes => {
+                return Err(Error::ImageChanged {
+                    path: from.to_owned(),
+                });
+            }
             Some(origin) => (origin.consistency, origin.settled),
             None => (outcome.consistency, outcome.settled),
         };

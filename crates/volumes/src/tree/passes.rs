@@ -159,7 +159,7 @@ impl Copier<'_> {
             }
         }
         self.finish_directories(&mut state)?;
-        let settled = if state.changes == 0 || self.pass_limit == 1 {
+        let settled = if state.changes == 0 {
             Settled::Yes
         } else {
             Settled::No {
@@ -422,7 +422,15 @@ impl Copier<'_> {
         match item.kind() {
             FileType::RegularFile => self.copy_file(item, state)?,
             FileType::Symlink => {
-                let to = readlinkat(level.source, name, Vec::new())?;
+                // `INVAL` says that it is no link any more.
+                let gone = |error| {
+                    if error == Errno::INVAL {
+                        Errno::STALE
+                    } else {
+                        error
+                    }
+                };
+                let to = readlinkat(level.source, name, Vec::new()).map_err(gone)?;
                 symlinkat(to, level.target, name)?;
             }
             kind => match mknodat(level.target, name, kind, Mode::RUSR, item.stat.st_rdev) {

@@ -87,11 +87,23 @@ fn flatten(
         }
         // Renaming a directory to another parent needs write permission on it.
         let child = open_writable(dir, &name)?;
-        if btrfs::is_subvolume(&child) && btrfs::destroy(dir, &name).is_ok() {
+        let subvolume = btrfs::is_subvolume(&child);
+        if subvolume && btrfs::destroy(dir, &name).is_ok() {
             continue;
         }
-        drop(child);
-        waiting.push(adopt(top, dir, &name, next)?);
+        match if subvolume {
+            Err(Errno::XDEV)
+        } else {
+            adopt(top, dir, &name, next)
+        } {
+            Ok(adopted) => waiting.push(adopted),
+            // Nothing can be moved out of a subvolume or another file system: it is emptied by itself.
+            Err(Errno::XDEV) => {
+                empty(&child)?;
+                gone(unlinkat(dir, &name, AtFlags::REMOVEDIR))?;
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

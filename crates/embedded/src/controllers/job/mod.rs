@@ -40,10 +40,18 @@ type Key = (String, String);
 
 /// Looks after every Job until `stop`.
 pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, stop: CancellationToken) {
-    let mut jobs = pin!(watcher(Api::<Job>::all(client.clone()), watcher::Config::default()).default_backoff());
-    let mut pods = pin!(watcher(Api::<Pod>::all(client.clone()), watcher::Config::default()).default_backoff());
+    let mut jobs = pin!(
+        watcher(Api::<Job>::all(client.clone()), watcher::Config::default()).default_backoff()
+    );
+    let mut pods = pin!(
+        watcher(Api::<Pod>::all(client.clone()), watcher::Config::default()).default_backoff()
+    );
     let recorder = Recorder::new(client.clone(), Arc::clone(&clock), "job-controller");
-    let controller = Controller { client, clock: Arc::clone(&clock), recorder };
+    let controller = Controller {
+        client,
+        clock: Arc::clone(&clock),
+        recorder,
+    };
     let mut due: BTreeSet<Key> = BTreeSet::new();
     let mut later: BTreeMap<Key, Timestamp> = BTreeMap::new();
     loop {
@@ -92,7 +100,9 @@ async fn reached(clock: &dyn Clock, at: Option<Timestamp>) {
 
 fn controller_of(pod: &Pod) -> Option<&OwnerReference> {
     let owners = pod.metadata.owner_references.iter().flatten();
-    owners.into_iter().find(|owner| owner.controller == Some(true) && owner.kind == "Job")
+    owners
+        .into_iter()
+        .find(|owner| owner.controller == Some(true) && owner.kind == "Job")
 }
 
 fn owner_of(pod: &Pod) -> Option<Key> {
@@ -113,17 +123,29 @@ impl Controller {
         loop {
             let job = jobs.get_opt(name).await?;
             let uid = job.as_ref().and_then(kube::ResourceExt::uid);
-            let all = pods.list(&ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"))).await?.items;
-            let (own, others): (Vec<Pod>, Vec<Pod>) =
-                all.into_iter().partition(|pod| controller_of(pod).map(|owner| &owner.uid) == uid.as_ref() && uid.is_some());
+            let all = pods
+                .list(
+                    &ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}")),
+                )
+                .await?
+                .items;
+            let (own, others): (Vec<Pod>, Vec<Pod>) = all.into_iter().partition(|pod| {
+                controller_of(pod).map(|owner| &owner.uid) == uid.as_ref() && uid.is_some()
+            });
             // Pods of a Job that is gone are kept by nothing but the finalizer.
-            for pod in others.iter().filter(|pod| owner_of(pod).is_some_and(|key| key.1 == *name)) {
+            for pod in others
+                .iter()
+                .filter(|pod| owner_of(pod).is_some_and(|key| key.1 == *name))
+            {
                 self.release(&pods, pod).await?;
             }
             let Some(job) = job else { return Ok(None) };
             let planned = plan(&job, &own, self.clock.now());
             if planned.remove_job {
-                let background = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
+                let background = DeleteParams {
+                    propagation_policy: Some(PropagationPolicy::Background),
+                    ..DeleteParams::default()
+                };
                 jobs.delete(name, &background).await?;
                 return Ok(None);
             }
@@ -142,27 +164,45 @@ impl Controller {
         for _ in 0..planned.create {
             let created = pods.create(&PostParams::default(), &new_pod(job)).await?;
             let message = format!("Created pod: {}", created.name_any());
-            self.recorder.record(job, Severity::Normal, "SuccessfulCreate", &message).await;
+            self.recorder
+                .record(job, Severity::Normal, "SuccessfulCreate", &message)
+                .await;
         }
         if planned.create > 0 {
             return Ok(true);
         }
         if job.status.as_ref() != Some(&planned.status) {
-            jobs.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status_patch(&planned.status))).await?;
+            jobs.patch_status(
+                &name,
+                &PatchParams::default(),
+                &Patch::Merge(&status_patch(&planned.status)),
+            )
+            .await?;
         }
         for told in &planned.events {
-            let severity = if told.warning { Severity::Warning } else { Severity::Normal };
-            self.recorder.record(job, severity, told.reason, told.message).await;
+            let severity = if told.warning {
+                Severity::Warning
+            } else {
+                Severity::Normal
+            };
+            self.recorder
+                .record(job, severity, told.reason, told.message)
+                .await;
         }
         let mut released = false;
-        for pod in own.iter().filter(|pod| planned.release.contains(&pod.name_any())) {
+        for pod in own
+            .iter()
+            .filter(|pod| planned.release.contains(&pod.name_any()))
+        {
             released |= self.release(&pods, pod).await?;
         }
         for pod in &planned.delete {
             match pods.delete(pod, &DeleteParams::default()).await {
                 Ok(_) => {
                     let message = format!("Deleted pod: {pod}");
-                    self.recorder.record(job, Severity::Normal, "SuccessfulDelete", &message).await;
+                    self.recorder
+                        .record(job, Severity::Normal, "SuccessfulDelete", &message)
+                        .await;
                 }
                 Err(error) if is_gone(&error) => {}
                 Err(error) => return Err(error),
@@ -176,10 +216,21 @@ impl Controller {
         if !pod.finalizers().iter().any(|name| name == TRACKING) {
             return Ok(false);
         }
-        let kept: Vec<&String> = pod.finalizers().iter().filter(|name| *name != TRACKING).collect();
+        let kept: Vec<&String> = pod
+            .finalizers()
+            .iter()
+            .filter(|name| *name != TRACKING)
+            .collect();
         // The version keeps a finalizer that somebody adds meanwhile.
         let patch = json!({ "metadata": { "finalizers": kept, "resourceVersion": pod.resource_version() } });
-        match pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        match pods
+            .patch(
+                &pod.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(&patch),
+            )
+            .await
+        {
             Ok(_) => Ok(true),
             Err(error) if is_gone(&error) => Ok(true),
             Err(Error::Api(status)) if status.code == 409 => Ok(true),
@@ -212,11 +263,20 @@ fn status_patch(status: &JobStatus) -> Value {
 
 /// A pod as the Job's template describes it.
 fn new_pod(job: &Job) -> Pod {
-    let template = job.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
+    let template = job
+        .spec
+        .as_ref()
+        .map(|spec| spec.template.clone())
+        .unwrap_or_default();
     let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
     let of_template = template.metadata.unwrap_or_default();
     let mut labels = of_template.labels.unwrap_or_default();
-    for (key, value) in [("batch.kubernetes.io/job-name", &name), ("job-name", &name), (CONTROLLER_UID, &uid), ("controller-uid", &uid)] {
+    for (key, value) in [
+        ("batch.kubernetes.io/job-name", &name),
+        ("job-name", &name),
+        (CONTROLLER_UID, &uid),
+        ("controller-uid", &uid),
+    ] {
         labels.insert(key.to_owned(), value.clone());
     }
     let mut finalizers = of_template.finalizers.unwrap_or_default();

@@ -65,16 +65,34 @@ pub(super) fn plan(job: &Job, pods: &[Pod], now: Timestamp) -> Plan {
     let status = job.status.clone().unwrap_or_default();
     let tracked = |pod: &&Pod| pod.finalizers().iter().any(|name| name == TRACKING);
     if job.metadata.deletion_timestamp.is_some() {
-        let release = pods.iter().filter(tracked).map(kube::ResourceExt::name_any).collect();
+        let release = pods
+            .iter()
+            .filter(tracked)
+            .map(kube::ResourceExt::name_any)
+            .collect();
         let census = census(pods, &status);
         let mut after = status;
         observe(&mut after, &census);
-        return Plan { status: after, release, ..Plan::default() };
+        return Plan {
+            status: after,
+            release,
+            ..Plan::default()
+        };
     }
     if let Some(finished_at) = finished_at(&status) {
         return finished(pods, &spec, status, finished_at, now);
     }
-    Planner { job, spec: &spec, census: census(pods, &status), now, plan: Plan { status, ..Plan::default() } }.run(pods)
+    Planner {
+        job,
+        spec: &spec,
+        census: census(pods, &status),
+        now,
+        plan: Plan {
+            status,
+            ..Plan::default()
+        },
+    }
+    .run(pods)
 }
 
 /// The moment at which the Job finished, when it has.
@@ -83,15 +101,34 @@ fn finished_at(status: &JobStatus) -> Option<Timestamp> {
         (condition.type_ == "Complete" || condition.type_ == "Failed") && condition.status == "True"
     };
     let condition = status.conditions.iter().flatten().find(over)?;
-    Some(condition.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0))
+    Some(
+        condition
+            .last_transition_time
+            .as_ref()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+    )
 }
 
-fn finished(pods: &[Pod], spec: &JobSpec, status: JobStatus, at: Timestamp, now: Timestamp) -> Plan {
-    let tracked = pods.iter().filter(|pod| pod.finalizers().iter().any(|name| name == TRACKING));
+fn finished(
+    pods: &[Pod],
+    spec: &JobSpec,
+    status: JobStatus,
+    at: Timestamp,
+    now: Timestamp,
+) -> Plan {
+    let tracked = pods
+        .iter()
+        .filter(|pod| pod.finalizers().iter().any(|name| name == TRACKING));
     let release = tracked.map(kube::ResourceExt::name_any).collect();
-    let mut plan = Plan { status, release, ..Plan::default() };
+    let mut plan = Plan {
+        status,
+        release,
+        ..Plan::default()
+    };
     if let Some(ttl) = spec.ttl_seconds_after_finished {
-        let due = at.checked_add(SignedDuration::from_secs(i64::from(ttl))).unwrap_or(at);
+        let due = at
+            .checked_add(SignedDuration::from_secs(i64::from(ttl)))
+            .unwrap_or(at);
         plan.remove_job = due <= now;
         plan.wake = Some(due).filter(|due| *due > now);
     }
@@ -100,7 +137,12 @@ fn finished(pods: &[Pod], spec: &JobSpec, status: JobStatus, at: Timestamp, now:
 
 fn census<'a>(pods: &'a [Pod], status: &JobStatus) -> Census<'a> {
     let noted = status.uncounted_terminated_pods.clone().unwrap_or_default();
-    let noted: Vec<String> = noted.succeeded.into_iter().flatten().chain(noted.failed.into_iter().flatten()).collect();
+    let noted: Vec<String> = noted
+        .succeeded
+        .into_iter()
+        .flatten()
+        .chain(noted.failed.into_iter().flatten())
+        .collect();
     let mut census = Census {
         active: Vec::new(),
         terminating: 0,
@@ -111,7 +153,10 @@ fn census<'a>(pods: &'a [Pod], status: &JobStatus) -> Census<'a> {
         last_failure: None,
     };
     for pod in pods {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let phase = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
         let tracked = pod.finalizers().iter().any(|name| name == TRACKING);
         let uid = pod.uid().unwrap_or_default();
         let uncounted = tracked && !noted.contains(&uid);
@@ -134,24 +179,51 @@ fn census<'a>(pods: &'a [Pod], status: &JobStatus) -> Census<'a> {
         if phase == Some("Failed") {
             census.last_failure = census.last_failure.max(ended_at(pod));
         }
-        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-        census.restarts += statuses.into_iter().flatten().map(|container| container.restart_count).sum::<i32>();
+        let statuses = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.container_statuses.as_ref());
+        census.restarts += statuses
+            .into_iter()
+            .flatten()
+            .map(|container| container.restart_count)
+            .sum::<i32>();
     }
     census
 }
 
 fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// The end of a pod's last container, else the pod's last change of readiness.
 fn ended_at(pod: &Pod) -> Option<Timestamp> {
     let status = pod.status.as_ref()?;
     let containers = status.container_statuses.iter().flatten();
-    let ends = containers.filter_map(|container| container.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
-    let of_conditions = status.conditions.iter().flatten().filter_map(|condition| condition.last_transition_time.as_ref());
-    ends.map(|time| time.0).max().or_else(|| of_conditions.map(|time| time.0).max())
+    let ends = containers.filter_map(|container| {
+        container
+            .state
+            .as_ref()?
+            .terminated
+            .as_ref()?
+            .finished_at
+            .as_ref()
+    });
+    let of_conditions = status
+        .conditions
+        .iter()
+        .flatten()
+        .filter_map(|condition| condition.last_transition_time.as_ref());
+    ends.map(|time| time.0)
+        .max()
+        .or_else(|| of_conditions.map(|time| time.0).max())
 }
 
 /// Counts what can be seen at any time.
@@ -197,26 +269,48 @@ impl Planner<'_> {
         let mut noted = status.uncounted_terminated_pods.take().unwrap_or_default();
         let is_tracked = |uid: &String| {
             let tracked = |pod: &Pod| pod.finalizers().iter().any(|name| name == TRACKING);
-            pods.iter().any(|pod| pod.uid().as_ref() == Some(uid) && tracked(pod))
+            pods.iter()
+                .any(|pod| pod.uid().as_ref() == Some(uid) && tracked(pod))
         };
-        let mut settle = |uids: &mut Option<Vec<String>>, counter: &mut Option<i32>, ended: &[String]| {
-            let (waiting, free): (Vec<String>, Vec<String>) = uids.take().unwrap_or_default().into_iter().partition(is_tracked);
-            if !free.is_empty() {
-                *counter = Some(counter.unwrap_or(0) + i32::try_from(free.len()).unwrap_or(i32::MAX));
-            }
-            let all: Vec<String> = waiting.into_iter().chain(ended.iter().cloned()).collect();
-            *uids = Some(all).filter(|all| !all.is_empty());
-        };
-        settle(&mut noted.succeeded, &mut status.succeeded, &self.census.succeeded);
+        let settle =
+            |uids: &mut Option<Vec<String>>, counter: &mut Option<i32>, ended: &[String]| {
+                let (waiting, free): (Vec<String>, Vec<String>) = uids
+                    .take()
+                    .unwrap_or_default()
+                    .into_iter()
+                    .partition(is_tracked);
+                if !free.is_empty() {
+                    *counter =
+                        Some(counter.unwrap_or(0) + i32::try_from(free.len()).unwrap_or(i32::MAX));
+                }
+                let all: Vec<String> = waiting.into_iter().chain(ended.iter().cloned()).collect();
+                *uids = Some(all).filter(|all| !all.is_empty());
+            };
+        settle(
+            &mut noted.succeeded,
+            &mut status.succeeded,
+            &self.census.succeeded,
+        );
         settle(&mut noted.failed, &mut status.failed, &self.census.failed);
-        let all: Vec<&String> = noted.succeeded.iter().flatten().chain(noted.failed.iter().flatten()).collect();
-        let release = pods.iter().filter(|pod| pod.uid().is_some_and(|uid| all.contains(&&uid)));
+        let all: Vec<&String> = noted
+            .succeeded
+            .iter()
+            .flatten()
+            .chain(noted.failed.iter().flatten())
+            .collect();
+        let release = pods
+            .iter()
+            .filter(|pod| pod.uid().is_some_and(|uid| all.contains(&&uid)));
         self.plan.release = release.map(kube::ResourceExt::name_any).collect();
         status.uncounted_terminated_pods = Some(noted);
     }
 
     fn uncounted(&self) -> UncountedTerminatedPods {
-        self.plan.status.uncounted_terminated_pods.clone().unwrap_or_default()
+        self.plan
+            .status
+            .uncounted_terminated_pods
+            .clone()
+            .unwrap_or_default()
     }
 
     fn succeeded(&self) -> i32 {
@@ -236,14 +330,27 @@ impl Planner<'_> {
         }
         let limit = self.spec.backoff_limit.unwrap_or(BACKOFF_LIMIT);
         let template = self.spec.template.spec.as_ref();
-        let on_failure = template.is_some_and(|spec| spec.restart_policy.as_deref() == Some("OnFailure"));
+        let on_failure =
+            template.is_some_and(|spec| spec.restart_policy.as_deref() == Some("OnFailure"));
         let restarted = on_failure && self.census.restarts > 0 && self.census.restarts >= limit;
         if self.failed() > limit || restarted {
-            self.add_condition("FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit");
+            self.add_condition(
+                "FailureTarget",
+                "BackoffLimitExceeded",
+                "Job has reached the specified backoff limit",
+            );
         } else if self.past_deadline() {
-            self.add_condition("FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline");
+            self.add_condition(
+                "FailureTarget",
+                "DeadlineExceeded",
+                "Job was active longer than specified deadline",
+            );
         } else if self.complete() {
-            self.add_condition("SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods");
+            self.add_condition(
+                "SuccessCriteriaMet",
+                "CompletionsReached",
+                "Reached expected number of succeeded pods",
+            );
         }
     }
 
@@ -255,8 +362,16 @@ impl Planner<'_> {
     }
 
     fn past_deadline(&mut self) -> bool {
-        let (Some(limit), Some(start)) = (self.spec.active_deadline_seconds, &self.plan.status.start_time) else { return false };
-        let due = start.0.checked_add(SignedDuration::from_secs(limit)).unwrap_or(start.0);
+        let (Some(limit), Some(start)) = (
+            self.spec.active_deadline_seconds,
+            &self.plan.status.start_time,
+        ) else {
+            return false;
+        };
+        let due = start
+            .0
+            .checked_add(SignedDuration::from_secs(limit))
+            .unwrap_or(start.0);
         if due > self.now {
             self.plan.wake = Some(due);
         }
@@ -276,7 +391,9 @@ impl Planner<'_> {
             self.drop_active(usize::try_from(active - wanted.max(0)).unwrap_or(0));
         } else if active < wanted {
             match self.backoff_until().filter(|until| *until > self.now) {
-                Some(until) => self.plan.wake = Some(self.plan.wake.map_or(until, |wake| wake.min(until))),
+                Some(until) => {
+                    self.plan.wake = Some(self.plan.wake.map_or(until, |wake| wake.min(until)));
+                }
                 None => self.plan.create = usize::try_from(wanted - active).unwrap_or(0),
             }
         }
@@ -288,8 +405,13 @@ impl Planner<'_> {
         if failures == 0 {
             return None;
         }
-        let wait = BACKOFF_SECONDS.saturating_mul(1_i64 << (failures - 1).min(10)).min(BACKOFF_LIMIT_SECONDS);
-        self.census.last_failure?.checked_add(SignedDuration::from_secs(wait)).ok()
+        let wait = BACKOFF_SECONDS
+            .saturating_mul(1_i64 << (failures - 1).min(10))
+            .min(BACKOFF_LIMIT_SECONDS);
+        self.census
+            .last_failure?
+            .checked_add(SignedDuration::from_secs(wait))
+            .ok()
     }
 
     /// Takes away pods that nobody needs any more, the youngest first; they are not failures.
@@ -309,8 +431,12 @@ impl Planner<'_> {
     fn resume_or_suspend(&mut self, suspended: bool) {
         let now = seconds(self.now);
         let conditions = self.plan.status.conditions.get_or_insert_default();
-        let before = conditions.iter_mut().find(|condition| condition.type_ == "Suspended");
-        let was = before.as_ref().is_some_and(|condition| condition.status == "True");
+        let before = conditions
+            .iter_mut()
+            .find(|condition| condition.type_ == "Suspended");
+        let was = before
+            .as_ref()
+            .is_some_and(|condition| condition.status == "True");
         if was == suspended {
             if conditions.is_empty() {
                 self.plan.status.conditions = None;
@@ -328,7 +454,11 @@ impl Planner<'_> {
             None => conditions.push(fresh),
         }
         self.plan.status.start_time = (!suspended).then_some(now);
-        self.plan.events.push(Told { warning: false, reason: event, message });
+        self.plan.events.push(Told {
+            warning: false,
+            reason: event,
+            message,
+        });
     }
 
     /// Once every pod is counted and gone or ended, the Job is over.
@@ -339,38 +469,70 @@ impl Planner<'_> {
         }
         let target = |kind: &str| {
             let conditions = self.plan.status.conditions.iter().flatten();
-            conditions.into_iter().find(|condition| condition.type_ == kind).cloned()
+            conditions
+                .into_iter()
+                .find(|condition| condition.type_ == kind)
+                .cloned()
         };
         let text = |condition: &JobCondition| match condition.reason.as_deref() {
-            Some("DeadlineExceeded") => ("DeadlineExceeded", "Job was active longer than specified deadline"),
-            _ => ("BackoffLimitExceeded", "Job has reached the specified backoff limit"),
+            Some("DeadlineExceeded") => (
+                "DeadlineExceeded",
+                "Job was active longer than specified deadline",
+            ),
+            _ => (
+                "BackoffLimitExceeded",
+                "Job has reached the specified backoff limit",
+            ),
         };
         if let Some(condition) = target("FailureTarget") {
             if self.census.terminating == 0 {
                 let (reason, message) = text(&condition);
                 self.add_condition("Failed", reason, message);
-                self.plan.events.push(Told { warning: true, reason, message });
+                self.plan.events.push(Told {
+                    warning: true,
+                    reason,
+                    message,
+                });
             }
         } else if target("SuccessCriteriaMet").is_some() && self.census.terminating == 0 {
-            self.add_condition("Complete", "CompletionsReached", "Reached expected number of succeeded pods");
+            self.add_condition(
+                "Complete",
+                "CompletionsReached",
+                "Reached expected number of succeeded pods",
+            );
             self.plan.status.completion_time = Some(seconds(self.now));
-            self.plan.events.push(Told { warning: false, reason: "Completed", message: "Job completed" });
+            self.plan.events.push(Told {
+                warning: false,
+                reason: "Completed",
+                message: "Job completed",
+            });
         }
     }
 
     fn has_condition(&self, kind: &str) -> bool {
         let conditions = self.plan.status.conditions.iter().flatten();
-        conditions.into_iter().any(|condition| condition.type_ == kind && condition.status == "True")
+        conditions
+            .into_iter()
+            .any(|condition| condition.type_ == kind && condition.status == "True")
     }
 
     fn add_condition(&mut self, kind: &str, reason: &str, message: &str) {
         debug_assert!(self.job.metadata.deletion_timestamp.is_none());
         let fresh = new_condition(kind, "True", (reason, message), &seconds(self.now).0);
-        self.plan.status.conditions.get_or_insert_default().push(fresh);
+        self.plan
+            .status
+            .conditions
+            .get_or_insert_default()
+            .push(fresh);
     }
 }
 
-fn new_condition(kind: &str, status: &str, (reason, message): (&str, &str), now: &Timestamp) -> JobCondition {
+fn new_condition(
+    kind: &str,
+    status: &str,
+    (reason, message): (&str, &str),
+    now: &Timestamp,
+) -> JobCondition {
     JobCondition {
         type_: kind.to_owned(),
         status: status.to_owned(),

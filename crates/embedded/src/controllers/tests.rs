@@ -1,0 +1,1 @@
+//! Controllers over the real API server, in process.
