@@ -1,12 +1,13 @@
 //! All resources served now.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
 use super::built_in;
 use super::custom::{self, Custom};
 use super::{FieldError, Resource};
+use crate::openapi::Documents;
 
 /// All resources served now: the built-in ones and those of custom resource definitions.
 #[derive(Clone, Default)]
@@ -14,6 +15,8 @@ pub(crate) struct Registry {
     resources: Vec<Arc<dyn Resource>>,
     /// The definitions' resources, by the definition's name (`plural.group`).
     custom: Vec<(String, Arc<dyn Resource>)>,
+    /// Made when they are first asked for, and anew when what is served changes.
+    documents: Arc<OnceLock<Documents>>,
 }
 
 impl Registry {
@@ -25,7 +28,7 @@ impl Registry {
             .collect();
         Self {
             resources,
-            custom: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -51,6 +54,11 @@ impl Registry {
         &self.resources
     }
 
+    /// The OpenAPI documents of everything served.
+    pub(crate) fn documents(&self) -> &Documents {
+        self.documents.get_or_init(|| Documents::of(self))
+    }
+
     /// Serves what this CustomResourceDefinition declares (replacing an earlier form of it).
     pub(crate) fn install(&mut self, crd: &Value) -> Result<(), Vec<FieldError>> {
         let name = crd
@@ -73,6 +81,7 @@ impl Registry {
 
     /// Stops serving the definition of this name (`plural.group`).
     pub(crate) fn remove(&mut self, name: &str) {
+        self.documents = Arc::default();
         let (gone, kept) = std::mem::take(&mut self.custom)
             .into_iter()
             .partition(|(of, _)| of == name);

@@ -61,9 +61,9 @@ fn add(generator: &mut SchemaGenerator, struct_name: &str) {
 fn wrap_references(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
-            if map.len() > 1
-                && let Some(reference) = map.remove("$ref")
-            {
+            // A property may itself be called `$ref`; then its value is no text.
+            if map.len() > 1 && map.get("$ref").is_some_and(Value::is_string) {
+                let reference = map.remove("$ref");
                 map.insert("allOf".to_owned(), json!([{ "$ref": reference }]));
             }
             map.values_mut().for_each(wrap_references);

@@ -11,6 +11,7 @@ use crate::kinds::{Registry, Resource};
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
     documents: Vec<(String, String)>,
+    index: String,
 }
 
 impl Documents {
@@ -23,24 +24,22 @@ impl Documents {
                 paths.push(group);
             }
         }
-        let documents = paths
+        let documents: Vec<(String, String)> = paths
             .iter()
             .map(|(group, version)| (base(group, version), document(registry, group, version)))
             .collect();
-        Self { documents }
+        let index = index(&documents);
+        Self { documents, index }
     }
+}
 
-    fn index(&self) -> String {
-        let mut paths = Map::new();
-        for (path, text) in &self.documents {
-            let hash = hash(text);
-            paths.insert(
-                path.clone(),
-                json!({ "serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}") }),
-            );
-        }
-        json!({ "paths": paths }).to_string()
+fn index(documents: &[(String, String)]) -> String {
+    let mut paths = Map::new();
+    for (path, text) in documents {
+        let url = format!("/openapi/v3/{path}?hash={}", hash(text));
+        paths.insert(path.clone(), json!({ "serverRelativeURL": url }));
     }
+    json!({ "paths": paths }).to_string()
 }
 
 fn base(group: &str, version: &str) -> String {
@@ -65,17 +64,20 @@ pub(crate) fn handle(path: &str, headers: &HeaderMap, registry: &Registry) -> Op
         return Some(plain(StatusCode::NOT_FOUND, "404 page not found\n"));
     }
     let document = rest.strip_prefix("v3")?.trim_matches('/');
-    let documents = Documents::of(registry);
+    let documents = registry.documents();
     if document.is_empty() {
-        let index = documents.index();
-        return Some(answered(headers, "text/plain; charset=utf-8", index));
+        return Some(answered(
+            headers,
+            "text/plain; charset=utf-8",
+            documents.index.clone(),
+        ));
     }
     match documents
         .documents
-        .into_iter()
+        .iter()
         .find(|(path, _)| path == document)
     {
-        Some((_, text)) => Some(answered(headers, "application/json", text)),
+        Some((_, text)) => Some(answered(headers, "application/json", text.clone())),
         None => Some(plain(StatusCode::NOT_FOUND, "404 page not found\n")),
     }
 }

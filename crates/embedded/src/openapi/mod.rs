@@ -5,7 +5,7 @@ mod documents;
 
 use serde_json::{Map, Value, json};
 
-pub(crate) use self::documents::{entity_tag, handle, is_known};
+pub(crate) use self::documents::{Documents, entity_tag, handle, is_known};
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 

@@ -20,25 +20,65 @@ async fn a_job_that_succeeds_has_its_message_its_log_and_its_events() {
     let stage = Stage::start(folder.path()).await;
     let script = container("echo hello; echo '{\"r\":1}' >/dev/termination-log");
     stage.create::<Job>(job("ok", &script, json!({}))).await;
-    let done = stage.until::<Job>("ok", "it completes", |job| conditions(job).contains(&"Complete")).await;
+    let done = stage
+        .until::<Job>("ok", "it completes", |job| {
+            conditions(job).contains(&"Complete")
+        })
+        .await;
     assert_eq!(conditions(&done), ["SuccessCriteriaMet", "Complete"]);
-    assert_eq!((&done["status"]["succeeded"], &done["status"]["active"]), (&json!(1), &json!(null)));
+    assert_eq!(
+        (&done["status"]["succeeded"], &done["status"]["active"]),
+        (&json!(1), &json!(null))
+    );
     assert_eq!(done["status"]["uncountedTerminatedPods"], json!({}));
     let name = stage.pod_of("ok").await.name_any();
-    let ended = stage.until::<Pod>(&name, "it is released", |pod| pod["metadata"]["finalizers"].is_null()).await;
+    let ended = stage
+        .until::<Pod>(&name, "it is released", |pod| {
+            pod["metadata"]["finalizers"].is_null()
+        })
+        .await;
     let state = &ended["status"]["containerStatuses"][0]["state"]["terminated"];
-    assert_eq!((&state["exitCode"], &state["reason"], &state["message"]), (&json!(0), &json!("Completed"), &json!("{\"r\":1}\n")));
-    assert_eq!((phase(&ended), ended["spec"]["nodeName"].as_str()), ("Succeeded", Some("syncline")));
-    assert!(ended["status"]["podIP"].as_str().unwrap().starts_with("127."));
+    assert_eq!(
+        (&state["exitCode"], &state["reason"], &state["message"]),
+        (&json!(0), &json!("Completed"), &json!("{\"r\":1}\n"))
+    );
+    assert_eq!(
+        (phase(&ended), ended["spec"]["nodeName"].as_str()),
+        ("Succeeded", Some("syncline"))
+    );
+    assert!(
+        ended["status"]["podIP"]
+            .as_str()
+            .unwrap()
+            .starts_with("127.")
+    );
     assert_eq!(stage.log(&name).await, "hello\n");
-    let stamped = LogParams { timestamps: true, ..LogParams::default() };
+    let stamped = LogParams {
+        timestamps: true,
+        ..LogParams::default()
+    };
     let stamped = stage.api::<Pod>().logs(&name, &stamped).await.unwrap();
-    assert!(stamped.starts_with("20") && stamped.ends_with("Z hello\n"), "{stamped}");
-    for event in ["Normal Scheduled Successfully assigned default/", "Normal Pulled", "Normal Created", "Normal Started"] {
+    assert!(
+        stamped.starts_with("20") && stamped.ends_with("Z hello\n"),
+        "{stamped}"
+    );
+    for event in [
+        "Normal Scheduled Successfully assigned default/",
+        "Normal Pulled",
+        "Normal Created",
+        "Normal Started",
+    ] {
         stage.has_event(&name, event).await;
     }
-    stage.has_event("ok", &format!("Normal SuccessfulCreate Created pod: {name}")).await;
-    stage.has_event("ok", "Normal Completed Job completed").await;
+    stage
+        .has_event(
+            "ok",
+            &format!("Normal SuccessfulCreate Created pod: {name}"),
+        )
+        .await;
+    stage
+        .has_event("ok", "Normal Completed Job completed")
+        .await;
     stage.cluster.shutdown().await;
 }
 
@@ -46,11 +86,26 @@ async fn a_job_that_succeeds_has_its_message_its_log_and_its_events() {
 async fn a_job_that_fails_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let stage = Stage::start(folder.path()).await;
-    stage.create::<Job>(job("bad", &container("exit 3"), json!({"backoffLimit": 0}))).await;
-    let done = stage.until::<Job>("bad", "it fails", |job| conditions(job).contains(&"Failed")).await;
+    stage
+        .create::<Job>(job("bad", &container("exit 3"), json!({"backoffLimit": 0})))
+        .await;
+    let done = stage
+        .until::<Job>("bad", "it fails", |job| conditions(job).contains(&"Failed"))
+        .await;
     assert_eq!(conditions(&done), ["FailureTarget", "Failed"]);
-    assert_eq!((&done["status"]["failed"], &done["status"]["conditions"][1]["reason"]), (&json!(1), &json!("BackoffLimitExceeded")));
-    stage.has_event("bad", "Warning BackoffLimitExceeded Job has reached the specified backoff limit").await;
+    assert_eq!(
+        (
+            &done["status"]["failed"],
+            &done["status"]["conditions"][1]["reason"]
+        ),
+        (&json!(1), &json!("BackoffLimitExceeded"))
+    );
+    stage
+        .has_event(
+            "bad",
+            "Warning BackoffLimitExceeded Job has reached the specified backoff limit",
+        )
+        .await;
     stage.cluster.shutdown().await;
 }
 
@@ -58,20 +113,34 @@ async fn a_job_that_fails_says_why() {
 async fn parallelism_0_stops_the_pod_of_a_job_and_1_starts_another() {
     let folder = tempfile::tempdir().unwrap();
     let stage = Stage::start(folder.path()).await;
-    stage.create::<Job>(job("par", &container("sleep 1000"), json!({}))).await;
+    stage
+        .create::<Job>(job("par", &container("sleep 1000"), json!({})))
+        .await;
     let first = stage.pod_of("par").await.name_any();
-    stage.until::<Pod>(&first, "it runs", |pod| phase(pod) == "Running").await;
+    stage
+        .until::<Pod>(&first, "it runs", |pod| phase(pod) == "Running")
+        .await;
     let jobs: Api<Job> = stage.api();
     let parallelism = |count: i32| Patch::Merge(json!({"spec": {"parallelism": count}}));
-    jobs.patch("par", &PatchParams::default(), &parallelism(0)).await.unwrap();
+    jobs.patch("par", &PatchParams::default(), &parallelism(0))
+        .await
+        .unwrap();
     stage.gone::<Pod>(&first).await;
-    let paused = stage.until::<Job>("par", "it rests", |job| job["status"]["terminating"] == 0).await;
+    let paused = stage
+        .until::<Job>("par", "it rests", |job| job["status"]["terminating"] == 0)
+        .await;
     assert!(paused["status"]["active"].is_null() && paused["status"]["failed"].is_null());
-    jobs.patch("par", &PatchParams::default(), &parallelism(1)).await.unwrap();
+    jobs.patch("par", &PatchParams::default(), &parallelism(1))
+        .await
+        .unwrap();
     let second = stage.pod_of("par").await.name_any();
     assert_ne!(first, second);
-    stage.until::<Pod>(&second, "it runs", |pod| phase(pod) == "Running").await;
-    jobs.delete("par", &DeleteParams::foreground()).await.unwrap();
+    stage
+        .until::<Pod>(&second, "it runs", |pod| phase(pod) == "Running")
+        .await;
+    jobs.delete("par", &DeleteParams::foreground())
+        .await
+        .unwrap();
     stage.gone::<Job>("par").await;
     assert!(stage.api::<Pod>().get_opt(&second).await.unwrap().is_none());
     stage.cluster.shutdown().await;
@@ -82,13 +151,30 @@ async fn an_image_that_is_not_ours_is_refused_with_the_cure() {
     let folder = tempfile::tempdir().unwrap();
     let stage = Stage::start(folder.path()).await;
     let foreign = json!({"name": "c", "image": "quay.io/backube/volsync:latest"});
-    stage.create::<Pod>(pod("p", json!({"containers": [foreign]}))).await;
-    let waits = |pod: &serde_json::Value| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "ErrImageNeverPull";
-    let refused = stage.until::<Pod>("p", "it waits for an image", waits).await;
-    let message = refused["status"]["containerStatuses"][0]["state"]["waiting"]["message"].as_str().unwrap();
-    assert!(message.ends_with("pulls no images; use one of its own: shell"), "{message}");
-    stage.has_event("p", "Warning ErrImageNeverPull Container image").await;
-    stage.api::<Pod>().delete("p", &DeleteParams::default()).await.unwrap();
+    stage
+        .create::<Pod>(pod("p", json!({"containers": [foreign]})))
+        .await;
+    let waits = |pod: &serde_json::Value| {
+        pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "ErrImageNeverPull"
+    };
+    let refused = stage
+        .until::<Pod>("p", "it waits for an image", waits)
+        .await;
+    let message = refused["status"]["containerStatuses"][0]["state"]["waiting"]["message"]
+        .as_str()
+        .unwrap();
+    assert!(
+        message.ends_with("pulls no images; use one of its own: shell"),
+        "{message}"
+    );
+    stage
+        .has_event("p", "Warning ErrImageNeverPull Container image")
+        .await;
+    stage
+        .api::<Pod>()
+        .delete("p", &DeleteParams::default())
+        .await
+        .unwrap();
     stage.gone::<Pod>("p").await;
     stage.cluster.shutdown().await;
 }
@@ -98,19 +184,32 @@ async fn a_pod_waits_for_its_secret_and_starts_when_it_comes() {
     let folder = tempfile::tempdir().unwrap();
     let stage = Stage::start(folder.path()).await;
     let mut waiting = container("echo $WORD; cat /etc/late/key; stat -Lc %a /etc/late/key");
-    waiting["env"] = json!([{"name": "WORD", "valueFrom": {"secretKeyRef": {"name": "late", "key": "key"}}}]);
+    waiting["env"] =
+        json!([{"name": "WORD", "valueFrom": {"secretKeyRef": {"name": "late", "key": "key"}}}]);
     waiting["volumeMounts"] = json!([{"name": "late", "mountPath": "/etc/late"}]);
     let volumes = json!([{"name": "late", "secret": {"secretName": "late", "defaultMode": 0o400}}]);
-    stage.create::<Pod>(pod("p", json!({"restartPolicy": "Never", "containers": [waiting], "volumes": volumes}))).await;
+    stage
+        .create::<Pod>(pod(
+            "p",
+            json!({"restartPolicy": "Never", "containers": [waiting], "volumes": volumes}),
+        ))
+        .await;
     let reason = |pod: &serde_json::Value| {
         let state = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
-        state["reason"] == "CreateContainerConfigError" && state["message"] == "secret \"late\" not found"
+        state["reason"] == "CreateContainerConfigError"
+            && state["message"] == "secret \"late\" not found"
     };
-    stage.until::<Pod>("p", "it waits for its secret", reason).await;
-    stage.has_event("p", "Warning Failed Error: secret \"late\" not found").await;
+    stage
+        .until::<Pod>("p", "it waits for its secret", reason)
+        .await;
+    stage
+        .has_event("p", "Warning Failed Error: secret \"late\" not found")
+        .await;
     let secret = json!({"metadata": {"name": "late"}, "stringData": {"key": "here\n"}});
     stage.create::<Secret>(secret).await;
-    stage.until::<Pod>("p", "it succeeds", |pod| phase(pod) == "Succeeded").await;
+    stage
+        .until::<Pod>("p", "it succeeds", |pod| phase(pod) == "Succeeded")
+        .await;
     assert_eq!(stage.log("p").await, "here\nhere\n400\n");
     stage.cluster.shutdown().await;
 }
@@ -120,12 +219,26 @@ async fn a_pod_whose_claim_is_not_there_cannot_be_scheduled() {
     let folder = tempfile::tempdir().unwrap();
     let stage = Stage::start(folder.path()).await;
     let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "absent"}}]);
-    stage.create::<Pod>(pod("p", json!({"containers": [container("true")], "volumes": volumes}))).await;
-    let pending = stage.until::<Pod>("p", "it is unschedulable", |pod| pod["status"]["conditions"][0]["status"] == "False").await;
+    stage
+        .create::<Pod>(pod(
+            "p",
+            json!({"containers": [container("true")], "volumes": volumes}),
+        ))
+        .await;
+    let pending = stage
+        .until::<Pod>("p", "it is unschedulable", |pod| {
+            pod["status"]["conditions"][0]["status"] == "False"
+        })
+        .await;
     let condition = &pending["status"]["conditions"][0];
     let message = "0/1 nodes are available: persistentvolumeclaim \"absent\" not found. not found";
-    assert_eq!((phase(&pending), &condition["reason"], &condition["message"]), ("Pending", &json!("Unschedulable"), &json!(message)));
-    stage.has_event("p", &format!("Warning FailedScheduling {message}")).await;
+    assert_eq!(
+        (phase(&pending), &condition["reason"], &condition["message"]),
+        ("Pending", &json!("Unschedulable"), &json!(message))
+    );
+    stage
+        .has_event("p", &format!("Warning FailedScheduling {message}"))
+        .await;
     stage.cluster.shutdown().await;
 }
 
@@ -133,10 +246,14 @@ async fn a_pod_whose_claim_is_not_there_cannot_be_scheduled() {
 async fn init_containers_run_first_and_share_volumes_and_fields_are_known() {
     let folder = tempfile::tempdir().unwrap();
     let stage = Stage::start(folder.path()).await;
-    stage.create::<ConfigMap>(json!({"metadata": {"name": "words"}, "data": {"A": "a", "B": "b"}})).await;
+    stage
+        .create::<ConfigMap>(json!({"metadata": {"name": "words"}, "data": {"A": "a", "B": "b"}}))
+        .await;
     let mount = json!([{"name": "shared", "mountPath": "/shared"}]);
     let first = json!({"name": "first", "image": "shell:1", "args": ["-c", "echo one >/shared/file"], "volumeMounts": mount});
-    let mut second = container("cat /shared/file; echo $0 $ALL $POD_IP $(hostname -i >/dev/null && hostname); pwd");
+    let mut second = container(
+        "cat /shared/file; echo $0 $ALL $POD_IP $(hostname -i >/dev/null && hostname); pwd",
+    );
     second["envFrom"] = json!([{"configMapRef": {"name": "words"}, "prefix": "W_"}]);
     second["env"] = json!([
         {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
@@ -148,9 +265,14 @@ async fn init_containers_run_first_and_share_volumes_and_fields_are_known() {
     let volumes = json!([{"name": "shared", "emptyDir": {"medium": "Memory"}}]);
     let spec = json!({"restartPolicy": "Never", "initContainers": [first], "containers": [second], "volumes": volumes});
     stage.create::<Pod>(pod("p", spec)).await;
-    let done = stage.until::<Pod>("p", "it succeeds", |pod| phase(pod) == "Succeeded").await;
+    let done = stage
+        .until::<Pod>("p", "it succeeds", |pod| phase(pod) == "Succeeded")
+        .await;
     let address = done["status"]["podIP"].as_str().unwrap();
-    assert_eq!(stage.log("p").await, format!("one\nab$(W_A) ab$(W_A) {address} p\n/some/where\n"));
+    assert_eq!(
+        stage.log("p").await,
+        format!("one\nab$(W_A) ab$(W_A) {address} p\n/some/where\n")
+    );
     stage.cluster.shutdown().await;
 }
 
@@ -158,18 +280,48 @@ async fn init_containers_run_first_and_share_volumes_and_fields_are_known() {
 async fn a_container_that_fails_is_started_again_and_its_log_of_before_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let stage = Stage::start(folder.path()).await;
-    let mut flaky = container("echo try; test -e /state/second || { touch /state/second; echo lost >&2; exit 4; }");
+    let mut flaky = container(
+        "echo try; test -e /state/second || { touch /state/second; echo lost >&2; exit 4; }",
+    );
     flaky["volumeMounts"] = json!([{"name": "state", "mountPath": "/state"}]);
     flaky["terminationMessagePolicy"] = json!("FallbackToLogsOnError");
     let volumes = json!([{"name": "state", "emptyDir": {}}]);
-    stage.create::<Pod>(pod("p", json!({"restartPolicy": "OnFailure", "containers": [flaky], "volumes": volumes}))).await;
-    let done = stage.until::<Pod>("p", "it succeeds", |pod| phase(pod) == "Succeeded").await;
+    stage
+        .create::<Pod>(pod(
+            "p",
+            json!({"restartPolicy": "OnFailure", "containers": [flaky], "volumes": volumes}),
+        ))
+        .await;
+    let done = stage
+        .until::<Pod>("p", "it succeeds", |pod| phase(pod) == "Succeeded")
+        .await;
     let status = &done["status"]["containerStatuses"][0];
-    assert_eq!((&status["restartCount"], &status["lastState"]["terminated"]["exitCode"]), (&json!(1), &json!(4)));
-    let message = status["lastState"]["terminated"]["message"].as_str().unwrap();
-    assert!(message.contains("try\n") && message.contains("lost\n"), "{message}");
-    let before = LogParams { previous: true, ..LogParams::default() };
-    assert!(stage.api::<Pod>().logs("p", &before).await.unwrap().contains("lost"));
+    assert_eq!(
+        (
+            &status["restartCount"],
+            &status["lastState"]["terminated"]["exitCode"]
+        ),
+        (&json!(1), &json!(4))
+    );
+    let message = status["lastState"]["terminated"]["message"]
+        .as_str()
+        .unwrap();
+    assert!(
+        message.contains("try\n") && message.contains("lost\n"),
+        "{message}"
+    );
+    let before = LogParams {
+        previous: true,
+        ..LogParams::default()
+    };
+    assert!(
+        stage
+            .api::<Pod>()
+            .logs("p", &before)
+            .await
+            .unwrap()
+            .contains("lost")
+    );
     assert_eq!(stage.log("p").await, "try\n");
     stage.cluster.shutdown().await;
 }
@@ -179,13 +331,30 @@ async fn a_deleted_pod_has_its_grace_period_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let stage = Stage::start(folder.path()).await;
     let polite = container("trap 'exit 0' TERM; sleep 1000 & wait");
-    stage.create::<Pod>(pod("p", json!({"terminationGracePeriodSeconds": 600, "containers": [polite]}))).await;
-    stage.until::<Pod>("p", "it runs", |pod| conditions(pod).contains(&"Ready")).await;
-    stage.api::<Pod>().delete("p", &DeleteParams::default()).await.unwrap();
+    stage
+        .create::<Pod>(pod(
+            "p",
+            json!({"terminationGracePeriodSeconds": 600, "containers": [polite]}),
+        ))
+        .await;
+    stage
+        .until::<Pod>("p", "it runs", |pod| conditions(pod).contains(&"Ready"))
+        .await;
+    stage
+        .api::<Pod>()
+        .delete("p", &DeleteParams::default())
+        .await
+        .unwrap();
     stage.gone::<Pod>("p").await;
-    stage.has_event("p", "Normal Killing Stopping container c").await;
+    stage
+        .has_event("p", "Normal Killing Stopping container c")
+        .await;
     let pods = folder.path().join("pods");
-    stage.soon("its folder is removed", || std::fs::read_dir(&pods).unwrap().next().is_none()).await;
+    stage
+        .soon("its folder is removed", || {
+            std::fs::read_dir(&pods).unwrap().next().is_none()
+        })
+        .await;
     stage.cluster.shutdown().await;
 }
 
@@ -193,14 +362,28 @@ async fn a_deleted_pod_has_its_grace_period_and_leaves_nothing() {
 async fn a_job_goes_on_with_a_new_pod_after_the_cluster_was_away() {
     let folder = tempfile::tempdir().unwrap();
     let stage = Stage::start(folder.path()).await;
-    stage.create::<Job>(job("j", &container("sleep 1000"), json!({"backoffLimit": 0}))).await;
+    stage
+        .create::<Job>(job(
+            "j",
+            &container("sleep 1000"),
+            json!({"backoffLimit": 0}),
+        ))
+        .await;
     let first = stage.pod_of("j").await.name_any();
-    stage.until::<Pod>(&first, "it runs", |pod| phase(pod) == "Running").await;
+    stage
+        .until::<Pod>(&first, "it runs", |pod| phase(pod) == "Running")
+        .await;
     stage.cluster.shutdown().await;
     let stage = Stage::start(folder.path()).await;
-    let done = stage.until::<Job>("j", "it counts the lost pod", |job| conditions(job).contains(&"Failed")).await;
+    let done = stage
+        .until::<Job>("j", "it counts the lost pod", |job| {
+            conditions(job).contains(&"Failed")
+        })
+        .await;
     assert_eq!(done["status"]["failed"], json!(1));
-    let lost = stage.until::<Pod>(&first, "it has failed", |pod| phase(pod) == "Failed").await;
+    let lost = stage
+        .until::<Pod>(&first, "it has failed", |pod| phase(pod) == "Failed")
+        .await;
     let code = lost["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"].as_i64();
     assert!(matches!(code, Some(137 | 143)), "{code:?}");
     stage.cluster.shutdown().await;
@@ -213,7 +396,17 @@ fn all_of_this_holds_for_an_ordinary_user_too() {
         return;
     }
     let words = ["--reuid", "1000", "--regid", "1000", "--clear-groups", "--"];
-    let ran = Command::new("setpriv").args(words).arg(own).env("TMPDIR", "/tmp").args(["--skip", "ordinary_user"]).output();
+    let ran = Command::new("setpriv")
+        .args(words)
+        .arg(own)
+        .env("TMPDIR", "/tmp")
+        .args(["--skip", "ordinary_user"])
+        .output();
     let ran = ran.unwrap();
-    assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(
+        ran.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr)
+    );
 }

@@ -82,7 +82,10 @@ pub(super) fn prepare(kind: &str, object: &mut Value, old: Option<&Value>, world
         "CustomResourceDefinition" if old.is_none() => {
             let stored = stored_versions(object);
             let names = json!({ "plural": "", "kind": "" });
-            set_status(object, json!({ "conditions": null, "acceptedNames": names, "storedVersions": stored }));
+            set_status(
+                object,
+                json!({ "conditions": null, "acceptedNames": names, "storedVersions": stored }),
+            );
         }
         "SelfSubjectAccessReview" => set_status(object, json!({ "allowed": true })),
         _ => {}
@@ -91,7 +94,11 @@ pub(super) fn prepare(kind: &str, object: &mut Value, old: Option<&Value>, world
 
 /// The versions that objects of a definition are kept in.
 fn stored_versions(definition: &Value) -> Vec<Value> {
-    let versions = definition.pointer("/spec/versions").and_then(Value::as_array).into_iter().flatten();
+    let versions = definition
+        .pointer("/spec/versions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     versions
         .filter(|version| version.get("storage") == Some(&Value::Bool(true)))
         .filter_map(|version| version.get("name").cloned())
