@@ -7,10 +7,11 @@ use std::{
     sync::Arc,
 };
 
+use syncline_volumes::Volumes;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::clock::Clock;
-use crate::controllers::job;
+use crate::controllers::{self, Context, InstallError};
 use crate::node::{Launcher, Node, NodeConfig, NodeError};
 use crate::server::{
     ApiService, Server,
@@ -69,6 +70,9 @@ pub enum StartError {
     /// The node cannot run pods.
     #[error("{0}")]
     Node(String),
+    /// The folders of volumes and snapshots cannot be used.
+    #[error("{0}")]
+    Volumes(String),
     /// The cluster's own objects could not be made.
     #[error("{0}")]
     Objects(String),
@@ -77,6 +81,18 @@ pub enum StartError {
 impl From<StartupError> for StartError {
     fn from(error: StartupError) -> Self {
         Self::Objects(error.to_string())
+    }
+}
+
+impl From<InstallError> for StartError {
+    fn from(error: InstallError) -> Self {
+        Self::Objects(error.to_string())
+    }
+}
+
+impl From<syncline_volumes::Error> for StartError {
+    fn from(error: syncline_volumes::Error) -> Self {
+        Self::Volumes(error.to_string())
     }
 }
 
@@ -133,11 +149,18 @@ impl Cluster {
         let tasks = TaskTracker::new();
         tasks.spawn(Arc::clone(&server).clean_up_definitions());
         tasks.spawn(Arc::clone(&server).expire_events());
-        startup::make_objects(&client(&server, "kube-apiserver")).await?;
+        let own = client(&server, "kube-apiserver");
+        startup::make_objects(&own).await?;
+        controllers::install(&own).await?;
         let shell = Shell::start(&config, ApiService::new(Arc::clone(&server)), &clock, &stop).await?;
         let (stop_controllers, controllers) = (stop.child_token(), TaskTracker::new());
-        let client = client(&server, "kube-controller-manager");
-        controllers.spawn(job::run(client, Arc::clone(&clock), stop_controllers.clone()));
+        controllers.spawn(controllers::run(Context {
+            client: client(&server, "kube-controller-manager"),
+            volumes: Volumes::open(&config.data_dir)?,
+            clock: Arc::clone(&clock),
+            stop: stop_controllers.clone(),
+            authority: shell.authority().to_owned(),
+        }));
         let node = start_node(&server, config, clock).await?;
         server.set_logs(Arc::new(node.logs()));
         drop(unfinished.disarm());
@@ -255,6 +278,22 @@ mod tests {
         let maps: Api<ConfigMap> = Api::default_namespaced(https_client(&cluster).await);
         assert_eq!(maps.get("kept").await.unwrap().metadata, made.metadata);
         cluster.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn open_watches_end_when_the_cluster_stops() {
+        use futures::{StreamExt as _, TryStreamExt as _};
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = start(folder.path()).await.unwrap();
+        let inside: Api<ConfigMap> = Api::default_namespaced(cluster.client());
+        let outside: Api<ConfigMap> = Api::default_namespaced(https_client(&cluster).await);
+        let parameters = kube::api::WatchParams::default().labels("none=none");
+        let mut inside = inside.watch(&parameters, "0").await.unwrap().boxed();
+        let mut outside = outside.watch(&parameters, "0").await.unwrap().boxed();
+        let stopping = tokio::spawn(cluster.shutdown());
+        assert!(inside.try_next().await.unwrap().is_none());
+        assert!(outside.try_next().await.unwrap().is_none());
+        stopping.await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]
