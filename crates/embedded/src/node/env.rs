@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar};
 
-use super::references::{Blocked, Holder, References};
+use super::references::{Blocked, Holder, References, resource};
 
 /// Where programs are looked for when the pod does not say.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -97,8 +97,7 @@ async fn value_of(
         let divisor = from.divisor.as_ref().map(|divisor| divisor.0.as_str());
         let unknown =
             || Blocked::config(format!("unsupported container resource: {}", from.resource));
-        return references
-            .resource(container, &from.resource, divisor)
+        return resource(container, &from.resource, divisor)
             .map(Some)
             .ok_or_else(unknown);
     }

@@ -23,13 +23,18 @@ pub(crate) enum Severity {
     Warning,
 }
 
+/// What makes two Events the same: the object's uid, the reason, the message.
+type Sameness = (String, String, String);
+/// The Event's name, and how often it came.
+type Counted = (String, i32);
+
 /// Writes Events; the same one again raises the count of the first.
 #[derive(Clone)]
 pub(crate) struct Recorder {
     client: Client,
     clock: Arc<dyn Clock>,
     component: &'static str,
-    known: Arc<Mutex<HashMap<(String, String, String), (String, i32)>>>,
+    known: Arc<Mutex<HashMap<Sameness, Counted>>>,
 }
 
 impl Recorder {
@@ -119,7 +124,7 @@ impl Recorder {
         Ok(())
     }
 
-    fn known_event(&self, key: &(String, String, String)) -> Option<(String, i32)> {
+    fn known_event(&self, key: &Sameness) -> Option<Counted> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get_mut(key).map(|(name, count)| {
             *count += 1;

@@ -1,4 +1,4 @@
-//! What a pod refers to: Secrets, ConfigMaps, its own fields.
+//! What a pod refers to: a Secret, a ConfigMap, its own fields.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -81,7 +81,7 @@ impl Holder {
 
 /// What a pod may refer to.
 pub(crate) struct References<'a> {
-    /// For Secrets and ConfigMaps.
+    /// For what it refers to.
     pub(crate) client: &'a Client,
     /// The pod itself.
     pub(crate) pod: &'a Pod,
@@ -172,33 +172,32 @@ impl References<'_> {
             _ => return None,
         })
     }
+}
 
-    /// A resource of a container (`resourceFieldRef`), in units of `divisor`, rounded up.
-    pub(crate) fn resource(
-        &self,
-        container: &Container,
-        resource: &str,
-        divisor: Option<&str>,
-    ) -> Option<String> {
-        let (which, name) = resource.split_once('.')?;
-        let resources = container.resources.as_ref();
-        let declared = match which {
-            "limits" => resources.and_then(|resources| resources.limits.as_ref()),
-            "requests" => resources.and_then(|resources| resources.requests.as_ref()),
-            _ => return None,
-        };
-        let value = match declared.and_then(|declared| declared.get(name)) {
-            Some(quantity) => quantity::parse(&quantity.0)?,
-            // What has no limit may use the whole node.
-            None if which == "limits" => quantity::parse(super::object::capacity().get(name)?)?,
-            None => 0.0,
-        };
-        let divisor = divisor
-            .and_then(quantity::parse)
-            .filter(|divisor| *divisor > 0.0)
-            .unwrap_or(1.0);
-        Some(format!("{:.0}", (value / divisor).ceil()))
-    }
+/// A resource of a container (`resourceFieldRef`), in units of `divisor`, rounded up.
+pub(crate) fn resource(
+    container: &Container,
+    resource: &str,
+    divisor: Option<&str>,
+) -> Option<String> {
+    let (which, name) = resource.split_once('.')?;
+    let resources = container.resources.as_ref();
+    let declared = match which {
+        "limits" => resources.and_then(|resources| resources.limits.as_ref()),
+        "requests" => resources.and_then(|resources| resources.requests.as_ref()),
+        _ => return None,
+    };
+    let value = match declared.and_then(|declared| declared.get(name)) {
+        Some(quantity) => quantity::parse(&quantity.0)?,
+        // What has no limit may use the whole node.
+        None if which == "limits" => quantity::parse(super::object::capacity().get(name)?)?,
+        None => 0.0,
+    };
+    let divisor = divisor
+        .and_then(quantity::parse)
+        .filter(|divisor| *divisor > 0.0)
+        .unwrap_or(1.0);
+    Some(format!("{:.0}", (value / divisor).ceil()))
 }
 
 /// As the downward API lists labels: `key="value"`, one a line.

@@ -164,7 +164,6 @@ impl ContainerModel {
                 .read_only
                 .filter(|read_only| *read_only)
                 .map(|_| "Disabled".to_owned()),
-            ..VolumeMountStatus::default()
         });
         let terminated = recorded
             .and_then(|status| status.state.as_ref())

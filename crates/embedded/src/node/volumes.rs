@@ -12,7 +12,7 @@ use kube::Api;
 use super::env::expand;
 use super::launcher::spec::{Mount, Source, VolumeFile};
 use super::quantity;
-use super::references::{Blocked, Holder, References};
+use super::references::{Blocked, Holder, References, resource};
 
 /// Permission bits of a file whose volume does not say.
 const DEFAULT_MODE: i32 = 0o644;
@@ -359,7 +359,7 @@ impl Volumes<'_> {
                     .iter()
                     .find(|container| container.name == wanted)?;
                 let divisor = from.divisor.as_ref().map(|divisor| divisor.0.as_str());
-                self.references.resource(container, &from.resource, divisor)
+                resource(container, &from.resource, divisor)
             });
             let unknown = || {
                 Blocked::mount(

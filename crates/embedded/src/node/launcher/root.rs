@@ -146,7 +146,7 @@ impl Root<'_> {
         for (name, mode) in FOLDERS {
             let made = ensure_directory(self.fd.as_fd(), Path::new(name), 0o755)
                 .map_err(entry_failed(name))?;
-            self.reopen(&made)
+            reopen(&made)
                 .and_then(|folder| Ok(fchmod(folder, Mode::from_raw_mode(mode))?))
                 .map_err(entry_failed(name))?;
         }
@@ -297,11 +297,11 @@ impl Root<'_> {
             open_in(root, Path::new(STAGING), OFlags::DIRECTORY).map_err(entry_failed(target))?;
         for file in files {
             let mode = file.mode | group.map_or(0, |_| 0o440);
-            let made = write_file(stage.as_fd(), &file.path, &file.data, mode)
+            let written = write_file(stage.as_fd(), &file.path, &file.data, mode)
                 .map_err(entry_failed(&file.path))?;
-            own(&made, None, group).map_err(entry_failed(&file.path))?;
+            own(&written, None, group).map_err(entry_failed(&file.path))?;
         }
-        let shown = sub.unwrap_or(Path::new("."));
+        let shown = sub.unwrap_or_else(|| Path::new("."));
         let shown = open_in(stage.as_fd(), shown, OFlags::empty())
             .map_err(sub_path_failed(shown, target))?;
         let failed = |error| mount_failed("a volume of files", target, error);
@@ -313,7 +313,7 @@ impl Root<'_> {
         std::fs::remove_dir(&staging).map_err(failed)
     }
 
-    /// pivot_root leaves no way back, unlike chroot.
+    /// `pivot_root` leaves no way back, unlike chroot.
     fn enter(self, read_only: bool) -> Result<(), LaunchError> {
         let failed = |error: rustix::io::Errno| mount_failed("the pod's root", "/", error);
         if read_only {
@@ -343,16 +343,16 @@ impl Root<'_> {
         let bound = bound.and_then(|()| restrict_tree(self.fd.as_fd(), self.path, target));
         bound.map_err(|error| mount_failed(source, target, error))
     }
+}
 
-    /// A place opened only as such cannot be changed; this opens it for good.
-    fn reopen(&self, place: &OwnedFd) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(rustix::fs::open(
-            path_of(place.as_fd()),
-            flags,
-            Mode::empty(),
-        )?)
-    }
+/// A place opened only as such cannot be changed; this opens it for good.
+fn reopen(place: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(
+        path_of(place.as_fd()),
+        flags,
+        Mode::empty(),
+    )?)
 }
 
 fn open_path(path: &Path) -> io::Result<OwnedFd> {

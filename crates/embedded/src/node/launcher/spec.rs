@@ -92,7 +92,7 @@ pub(crate) enum Source {
         /// Limit in bytes.
         size: Option<u64>,
     },
-    /// Files made from Secrets, ConfigMaps and the like, in memory.
+    /// Files made from API objects, Secrets above all,, in memory.
     Files {
         /// The files.
         files: Vec<VolumeFile>,

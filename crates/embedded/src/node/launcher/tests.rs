@@ -28,7 +28,11 @@ impl Clock for WallClock {
 
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
         let wait = at.duration_since(Timestamp::now()).unsigned_abs();
-        let wait = if at > Timestamp::now() { wait } else { std::time::Duration::ZERO };
+        let wait = if at > Timestamp::now() {
+            wait
+        } else {
+            std::time::Duration::ZERO
+        };
         tokio::time::sleep(wait).boxed()
     }
 }
@@ -41,7 +45,11 @@ enum Runner {
 
 /// Both ways in which this machine can run pods now.
 fn runners() -> Vec<Runner> {
-    if rustix::process::geteuid().is_root() { vec![Runner::Root, Runner::Ordinary] } else { vec![Runner::Ordinary] }
+    if rustix::process::geteuid().is_root() {
+        vec![Runner::Root, Runner::Ordinary]
+    } else {
+        vec![Runner::Ordinary]
+    }
 }
 
 struct Bench {
@@ -63,18 +71,35 @@ impl Bench {
             executable: PathBuf::from("/bin/cat"),
             executable_target: PathBuf::from("/image-program"),
             argv: words.iter().map(ToString::to_string).collect(),
-            env: vec![("PATH".to_owned(), crate::node::env::PATH.to_owned()), ("HOME".to_owned(), "/root".to_owned())],
+            env: vec![
+                ("PATH".to_owned(), crate::node::env::PATH.to_owned()),
+                ("HOME".to_owned(), "/root".to_owned()),
+            ],
             working_dir: PathBuf::from("/"),
             hostname: "the-pod".to_owned(),
             root_files: vec![
-                RootFile { path: "/etc/hosts".into(), content: "127.0.0.1 localhost\n".to_owned() },
-                RootFile { path: "/etc/nsswitch.conf".into(), content: "passwd: files\nhosts: files dns\n".to_owned() },
+                RootFile {
+                    path: "/etc/hosts".into(),
+                    content: "127.0.0.1 localhost\n".to_owned(),
+                },
+                RootFile {
+                    path: "/etc/nsswitch.conf".into(),
+                    content: "passwd: files\nhosts: files dns\n".to_owned(),
+                },
             ],
             identity: Identity {
                 capabilities: Capabilities::Only(
-                    ["AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID", "SYS_CHROOT"]
-                        .map(str::to_owned)
-                        .to_vec(),
+                    [
+                        "AUDIT_WRITE",
+                        "CHOWN",
+                        "DAC_OVERRIDE",
+                        "FOWNER",
+                        "SETGID",
+                        "SETUID",
+                        "SYS_CHROOT",
+                    ]
+                    .map(str::to_owned)
+                    .to_vec(),
                 ),
                 no_new_privileges: true,
                 ..Identity::default()
@@ -82,7 +107,12 @@ impl Bench {
             login_names: vec!["root".to_owned()],
             ..Spec::default()
         };
-        Self { folder, runner, spec, deadline: watch::channel(None).0 }
+        Self {
+            folder,
+            runner,
+            spec,
+            deadline: watch::channel(None).0,
+        }
     }
 
     /// A folder of the host that the pod's user owns.
@@ -100,26 +130,58 @@ impl Bench {
     }
 
     fn mount(mut self, target: &str, source: Source, read_only: bool) -> Self {
-        self.spec.mounts.push(Mount { target: target.into(), source, read_only });
+        self.spec.mounts.push(Mount {
+            target: target.into(),
+            source,
+            read_only,
+        });
         self
     }
 
     fn launcher(&self) -> Launcher {
         let own = std::env::current_exe().unwrap();
-        let program = own.parent().and_then(Path::parent).unwrap().join("examples/pod-launcher");
-        assert!(program.exists(), "{} is built by `cargo test` without --lib", program.display());
+        let program = own
+            .parent()
+            .and_then(Path::parent)
+            .unwrap()
+            .join("examples/pod-launcher");
+        assert!(
+            program.exists(),
+            "{} is built by `cargo test` without --lib",
+            program.display()
+        );
         if self.runner == Runner::Root || !rustix::process::geteuid().is_root() {
-            return Launcher { program, arguments: Vec::new() };
+            return Launcher {
+                program,
+                arguments: Vec::new(),
+            };
         }
-        let words = ["--reuid", "1000", "--regid", "1000", "--clear-groups", program.to_str().unwrap()];
-        Launcher { program: "/usr/bin/setpriv".into(), arguments: words.map(str::to_owned).to_vec() }
+        let words = [
+            "--reuid",
+            "1000",
+            "--regid",
+            "1000",
+            "--clear-groups",
+            program.to_str().unwrap(),
+        ];
+        Launcher {
+            program: "/usr/bin/setpriv".into(),
+            arguments: words.map(str::to_owned).to_vec(),
+        }
     }
 
     async fn run(&self) -> (Exit, String) {
         let clock: Arc<dyn Clock> = Arc::new(WallClock);
         let path = self.folder.path().join("0.log");
-        let log = LogWriter::create(&path, OpenLogs::default(), Arc::clone(&clock)).await.unwrap();
-        let start = Start { launcher: self.launcher(), spec: self.spec.clone(), log, clock };
+        let log = LogWriter::create(&path, OpenLogs::default(), Arc::clone(&clock))
+            .await
+            .unwrap();
+        let start = Start {
+            launcher: self.launcher(),
+            spec: self.spec.clone(),
+            log,
+            clock,
+        };
         let started = || futures::future::ready(()).boxed();
         let exit = start.run(self.deadline.subscribe(), started).await.unwrap();
         (exit, tail(&path, 100_000).await)
@@ -136,7 +198,12 @@ async fn output(bench: &Bench) -> String {
 fn processes_with(word: &str) -> usize {
     let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    lines.filter(|line| line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())).count()
+    lines
+        .filter(|line| {
+            line.split(|byte| *byte == 0)
+                .any(|argument| argument == word.as_bytes())
+        })
+        .count()
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -152,14 +219,34 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 #[tokio::test]
 async fn a_pod_sees_nothing_of_the_host_but_its_programs() {
     for runner in runners() {
-        let bench = Bench::new(runner, "ls / /etc /home /root /tmp /opt; ls -d /proc/[0-9]*; hostname; env; ls /dev");
+        let bench = Bench::new(
+            runner,
+            "ls / /etc /home /root /tmp /opt; ls -d /proc/[0-9]*; hostname; env; ls /dev",
+        );
         let seen = output(&bench).await;
         let words: Vec<&str> = seen.split_whitespace().collect();
-        for absent in ["sys", "boot", "work", "machine-id", "sudoers", "ssh_config", "sda", "kmsg", "CARGO_MANIFEST_DIR"] {
+        for absent in [
+            "sys",
+            "boot",
+            "work",
+            "machine-id",
+            "sudoers",
+            "ssh_config",
+            "sda",
+            "kmsg",
+            "CARGO_MANIFEST_DIR",
+        ] {
             assert!(!words.contains(&absent), "{runner:?} {absent}: {seen}");
         }
-        assert!(words.contains(&"/proc/1") && seen.contains("the-pod") && words.contains(&"image-program"));
-        let count = words.iter().filter(|word| word.starts_with("/proc/")).count();
+        assert!(
+            words.contains(&"/proc/1")
+                && seen.contains("the-pod")
+                && words.contains(&"image-program")
+        );
+        let count = words
+            .iter()
+            .filter(|word| word.starts_with("/proc/"))
+            .count();
         assert!(count <= 4, "{runner:?}: {seen}");
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(bench.folder.path().to_str().unwrap()));
@@ -179,20 +266,53 @@ async fn volumes_are_where_the_pod_wants_them() {
         fs::write(data.join("file"), "content\n").unwrap();
         fs::create_dir(data.join("below")).unwrap();
         fs::write(data.join("below/inner"), "inner\n").unwrap();
-        let host = |sub_path: Option<&str>| Source::Host { path: data.clone(), sub_path: sub_path.map(PathBuf::from) };
+        let host = |sub_path: Option<&str>| Source::Host {
+            path: data.clone(),
+            sub_path: sub_path.map(PathBuf::from),
+        };
         let files = vec![
-            VolumeFile { path: "key".into(), mode: 0o600, data: b"secret".to_vec() },
-            VolumeFile { path: "deep/er".into(), mode: 0o400, data: b"deeper\n".to_vec() },
+            VolumeFile {
+                path: "key".into(),
+                mode: 0o600,
+                data: b"secret".to_vec(),
+            },
+            VolumeFile {
+                path: "deep/er".into(),
+                mode: 0o400,
+                data: b"deeper\n".to_vec(),
+            },
         ];
         let mut bench = bench
             .mount("/data", host(None), false)
             .mount("/ro", host(None), true)
             .mount("/sub", host(Some("below")), true)
-            .mount("/mem", Source::Memory { size: Some(1 << 20) }, false)
-            .mount("/keys", Source::Files { files, group: None, sub_path: None }, true);
+            .mount(
+                "/mem",
+                Source::Memory {
+                    size: Some(1 << 20),
+                },
+                false,
+            )
+            .mount(
+                "/keys",
+                Source::Files {
+                    files,
+                    group: None,
+                    sub_path: None,
+                },
+                true,
+            );
         bench.spec.read_only_root = true;
         let seen = output(&bench).await;
-        let wanted = ["content", "600 6", "deeper", "keys-ro", "volume-ro", "root-ro", "inner"];
+        let wanted = [
+            "content",
+            "600 6",
+            "deeper",
+            "keys-ro",
+            "volume-ro",
+            "root-ro",
+            "inner",
+        ];
         assert_eq!(seen.lines().collect::<Vec<_>>(), wanted, "{runner:?}");
         assert_eq!(fs::read_to_string(data.join("new")).unwrap(), "new\n");
     }
@@ -204,13 +324,29 @@ async fn a_sub_path_cannot_leave_its_volume() {
         let bench = Bench::new(runner, "cat /here/hostname || ls -a /here");
         let data = bench.folder("data");
         symlink("/etc", data.join("out")).unwrap();
-        let bench = bench.mount("/here", Source::Host { path: data, sub_path: Some("out".into()) }, true);
+        let bench = bench.mount(
+            "/here",
+            Source::Host {
+                path: data,
+                sub_path: Some("out".into()),
+            },
+            true,
+        );
         let (exit, seen) = bench.run().await;
         assert!(!seen.contains("passwd"), "{exit:?} {seen}");
         let up = Bench::new(runner, "true");
         let data = up.folder("data");
-        let up = up.mount("/here", Source::Host { path: data, sub_path: Some("../..".into()) }, true);
-        let (Exit::NotStarted(message), _) = up.run().await else { panic!("it started") };
+        let up = up.mount(
+            "/here",
+            Source::Host {
+                path: data,
+                sub_path: Some("../..".into()),
+            },
+            true,
+        );
+        let (Exit::NotStarted(message), _) = up.run().await else {
+            panic!("it started")
+        };
         assert!(message.contains("must stay inside its volume"), "{message}");
     }
 }
@@ -219,7 +355,10 @@ async fn a_sub_path_cannot_leave_its_volume() {
 async fn exit_codes_and_signals_are_told_as_container_runtimes_do() {
     for runner in runners() {
         assert_eq!(Bench::new(runner, "exit 3").run().await.0, Exit::Code(3));
-        assert_eq!(Bench::new(runner, "kill -9 $$").run().await.0, Exit::Code(137));
+        assert_eq!(
+            Bench::new(runner, "kill -9 $$").run().await.0,
+            Exit::Code(137)
+        );
         let (Exit::NotStarted(message), _) = ({
             let mut bench = Bench::new(runner, "");
             bench.spec.argv = vec!["/nothing/there".to_owned()];
@@ -237,20 +376,40 @@ async fn exit_codes_and_signals_are_told_as_container_runtimes_do() {
 #[tokio::test]
 async fn a_pod_is_asked_to_end_and_then_made_to() {
     for runner in runners() {
-        let polite = Bench::new(runner, "trap 'echo bye; exit 7' TERM; echo ready; sleep 1000 & wait");
+        let polite = Bench::new(
+            runner,
+            "trap 'echo bye; exit 7' TERM; echo ready; sleep 1000 & wait",
+        );
         let log = polite.folder.path().join("0.log");
         let ask = async {
-            until("the script", || fs::read_to_string(&log).is_ok_and(|text| text.contains("ready"))).await;
-            polite.deadline.send_replace(Some(WallClock.now() + jiff::SignedDuration::from_secs(60)));
+            until("the script", || {
+                fs::read_to_string(&log).is_ok_and(|text| text.contains("ready"))
+            })
+            .await;
+            polite
+                .deadline
+                .send_replace(Some(WallClock.now() + jiff::SignedDuration::from_secs(60)));
         };
         let ((exit, seen), ()) = tokio::join!(polite.run(), ask);
-        assert_eq!((exit, seen.as_str()), (Exit::Code(7), "ready\nbye\n"), "{runner:?}");
+        assert_eq!(
+            (exit, seen.as_str()),
+            (Exit::Code(7), "ready\nbye\n"),
+            "{runner:?}"
+        );
 
-        let deaf = Bench::new(runner, "trap '' TERM; echo ready; while :; do sleep 1000; done");
+        let deaf = Bench::new(
+            runner,
+            "trap '' TERM; echo ready; while :; do sleep 1000; done",
+        );
         let log = deaf.folder.path().join("0.log");
         let ask = async {
-            until("the script", || fs::read_to_string(&log).is_ok_and(|text| text.contains("ready"))).await;
-            deaf.deadline.send_replace(Some(WallClock.now() + jiff::SignedDuration::from_millis(300)));
+            until("the script", || {
+                fs::read_to_string(&log).is_ok_and(|text| text.contains("ready"))
+            })
+            .await;
+            deaf.deadline.send_replace(Some(
+                WallClock.now() + jiff::SignedDuration::from_millis(300),
+            ));
         };
         let ((exit, _), ()) = tokio::join!(deaf.run(), ask);
         assert_eq!(exit, Exit::Code(137), "{runner:?}");
@@ -261,7 +420,8 @@ async fn a_pod_is_asked_to_end_and_then_made_to() {
 async fn when_the_node_is_gone_so_is_every_process_of_its_pods() {
     for runner in runners() {
         let word = format!("9{}", rand::random::<u32>());
-        let script = format!("setsid sh -c 'trap \"\" TERM HUP; sleep {word}' & sleep {word} & wait");
+        let script =
+            format!("setsid sh -c 'trap \"\" TERM HUP; sleep {word}' & sleep {word} & wait");
         let bench = Bench::new(runner, &script);
         {
             let running = bench.run();
@@ -307,7 +467,12 @@ async fn identity_and_capabilities_are_those_of_the_pod_or_of_the_ordinary_calle
             Runner::Ordinary => format!("{own}\n"),
         };
         assert!(seen.starts_with(&ids), "{runner:?}: {seen}");
-        for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000001", "NoNewPrivs:\t1", "sealed"] {
+        for line in [
+            "CapEff:\t0000000000000000",
+            "CapBnd:\t0000000000000001",
+            "NoNewPrivs:\t1",
+            "sealed",
+        ] {
             assert!(seen.contains(line), "{runner:?} {line}: {seen}");
         }
     }
@@ -319,11 +484,22 @@ fn ssh_files() -> Vec<VolumeFile> {
     let mut files = Vec::new();
     for name in ["host", "login"] {
         let path = folder.path().join(name);
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&path).status();
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&path)
+            .status();
         assert!(made.unwrap().success());
-        files.push(VolumeFile { path: name.into(), mode: 0o600, data: fs::read(&path).unwrap() });
+        files.push(VolumeFile {
+            path: name.into(),
+            mode: 0o600,
+            data: fs::read(&path).unwrap(),
+        });
         let public = path.with_extension("pub");
-        files.push(VolumeFile { path: format!("{name}.pub").into(), mode: 0o644, data: fs::read(public).unwrap() });
+        files.push(VolumeFile {
+            path: format!("{name}.pub").into(),
+            mode: 0o644,
+            data: fs::read(public).unwrap(),
+        });
     }
     files
 }
@@ -341,8 +517,14 @@ async fn sshd_serves_in_a_pod_and_takes_a_login_by_key() {
              ssh -F /dev/null -p 8022 -i /keys/login -o UserKnownHostsFile=/tmp/known -o StrictHostKeyChecking=yes -o BatchMode=yes \
              root@{address} 'echo login as $(id -u); cat /proc/1/comm' && exit 0; sleep 0.3; done; exit 9"
         );
-        let files = Source::Files { files: ssh_files(), group: None, sub_path: None };
-        let bench = Bench::new(runner, &script).mount("/keys", files, true).mount("/tmp", Source::Memory { size: None }, false);
+        let files = Source::Files {
+            files: ssh_files(),
+            group: None,
+            sub_path: None,
+        };
+        let bench = Bench::new(runner, &script)
+            .mount("/keys", files, true)
+            .mount("/tmp", Source::Memory { size: None }, false);
         let (exit, seen) = bench.run().await;
         assert_eq!(exit, Exit::Code(0), "{runner:?}: {seen}");
         let uid = match runner {
@@ -350,6 +532,9 @@ async fn sshd_serves_in_a_pod_and_takes_a_login_by_key() {
             Runner::Ordinary if rustix::process::geteuid().is_root() => ORDINARY,
             Runner::Ordinary => rustix::process::geteuid().as_raw(),
         };
-        assert!(seen.contains(&format!("login as {uid}")), "{runner:?}: {seen}");
+        assert!(
+            seen.contains(&format!("login as {uid}")),
+            "{runner:?}: {seen}"
+        );
     }
 }
