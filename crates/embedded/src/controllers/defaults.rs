@@ -1,7 +1,6 @@
-//! What a cluster with this driver has from the start: the snapshot kinds, a storage class, a snapshot class.
+//! What a cluster with this driver has from the start: a storage class and a snapshot class.
 
 use k8s_openapi::api::storage::v1::StorageClass;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use serde_json::{Value, json};
@@ -9,17 +8,11 @@ use serde_json::{Value, json};
 use super::DRIVER;
 use super::objects::created;
 
-const DEFINITIONS: [&str; 3] = [
-    include_str!("snapshots/crds/volumesnapshots.yaml"),
-    include_str!("snapshots/crds/volumesnapshotcontents.yaml"),
-    include_str!("snapshots/crds/volumesnapshotclasses.yaml"),
-];
-
 /// Why the defaults are not there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InstallError {
     #[error(
-        "the built-in definition of a snapshot kind cannot be read: {0}; this is a fault of this program"
+        "the built-in description of a default class cannot be read: {0}; this is a fault of this program"
     )]
     Definition(String),
     #[error("cannot create {what}: {source}; the log says what the API server found")]
@@ -38,17 +31,6 @@ fn create_error(what: &'static str) -> impl Fn(kube::Error) -> InstallError {
 
 /// Creates what is missing; what is there, changed by the user perhaps, stays.
 pub(super) async fn install(client: &Client) -> Result<(), InstallError> {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for text in DEFINITIONS {
-        let definition: CustomResourceDefinition = serde_saphyr::from_str(text)
-            .map_err(|error| InstallError::Definition(error.to_string()))?;
-        created(
-            definitions
-                .create(&PostParams::default(), &definition)
-                .await,
-        )
-        .map_err(create_error("the definition of a snapshot kind"))?;
-    }
     let classes: Api<StorageClass> = Api::all(client.clone());
     let class: StorageClass = typed(storage_class())?;
     created(classes.create(&PostParams::default(), &class).await)

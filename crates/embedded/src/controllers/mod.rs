@@ -46,7 +46,7 @@ pub(crate) struct Context {
     pub(crate) authority: String,
 }
 
-/// Installs the snapshot kinds and the default classes. To be called before users and [`run`].
+/// Makes the default classes. To be called before users come and before [`run`]; the snapshot kinds must be served.
 pub(crate) async fn install(client: &Client) -> Result<(), InstallError> {
     defaults::install(client).await
 }

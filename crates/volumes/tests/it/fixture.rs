@@ -141,35 +141,7 @@ pub(crate) fn rich_tree(root: &Path) {
         fs::Permissions::from_mode(0o1711),
     )
     .unwrap();
-    fs::write(root.join("acl"), b"shared").unwrap();
-    run(Command::new("setfacl")
-        .args(["-m", "u:4711:rw,g:4712:r"])
-        .arg(root.join("acl")));
-    run(Command::new("setfacl")
-        .args(["-d", "-m", "u:4711:rx"])
-        .arg(root.join("plain/deep")));
-    if is_root() {
-        mknodat(
-            CWD,
-            root.join("null"),
-            FileType::CharacterDevice,
-            Mode::from_raw_mode(0o666),
-            makedev(1, 3),
-        )
-        .unwrap();
-        std::os::unix::fs::lchown(root.join("plain/deep/er/large"), Some(1234), Some(5678))
-            .unwrap();
-        std::os::unix::fs::lchown(root.join("link"), Some(1234), Some(5678)).unwrap();
-        std::os::unix::fs::lchown(root.join("plain/deep"), Some(1234), Some(5678)).unwrap();
-        xattr::set(root.join("plain/file"), "trusted.secret", b"for root").unwrap();
-        let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        xattr::set(
-            root.join("plain/deep/er/large"),
-            "security.capability",
-            &capability,
-        )
-        .unwrap();
-    }
+    add_protected(root);
     for name in [
         "plain/file",
         "link",
@@ -207,4 +179,37 @@ pub(crate) fn as_ordinary_user<T: Send>(work: impl FnOnce() -> T + Send) -> T {
             .join()
             .unwrap()
     })
+}
+
+/// What access lists guard, and what only root can make.
+fn add_protected(root: &Path) {
+    fs::write(root.join("acl"), b"shared").unwrap();
+    run(Command::new("setfacl")
+        .args(["-m", "u:4711:rw,g:4712:r"])
+        .arg(root.join("acl")));
+    run(Command::new("setfacl")
+        .args(["-d", "-m", "u:4711:rx"])
+        .arg(root.join("plain/deep")));
+    if is_root() {
+        mknodat(
+            CWD,
+            root.join("null"),
+            FileType::CharacterDevice,
+            Mode::from_raw_mode(0o666),
+            makedev(1, 3),
+        )
+        .unwrap();
+        std::os::unix::fs::lchown(root.join("plain/deep/er/large"), Some(1234), Some(5678))
+            .unwrap();
+        std::os::unix::fs::lchown(root.join("link"), Some(1234), Some(5678)).unwrap();
+        std::os::unix::fs::lchown(root.join("plain/deep"), Some(1234), Some(5678)).unwrap();
+        xattr::set(root.join("plain/file"), "trusted.secret", b"for root").unwrap();
+        let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        xattr::set(
+            root.join("plain/deep/er/large"),
+            "security.capability",
+            &capability,
+        )
+        .unwrap();
+    }
 }

@@ -1,1 +1,0 @@
-//! Controllers over the real API server, in process.
