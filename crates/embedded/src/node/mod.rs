@@ -135,7 +135,7 @@ impl Shared {
 /// The running node.
 pub(crate) struct Node {
     shared: Arc<Shared>,
-    main: JoinHandle<()>,
+    main: Option<JoinHandle<()>>,
 }
 
 impl Node {
@@ -169,7 +169,10 @@ impl Node {
             clock,
         });
         let main = tokio::spawn(serve(Arc::clone(&shared)));
-        Ok(Self { shared, main })
+        Ok(Self {
+            shared,
+            main: Some(main),
+        })
     }
 
     /// The pods' logs.
@@ -178,11 +181,19 @@ impl Node {
     }
 
     /// Stops every pod's processes and waits for their end; the pods' objects stay.
-    pub(crate) async fn shutdown(self) {
+    pub(crate) async fn shutdown(mut self) {
         self.shared.stop.cancel();
-        if let Err(error) = self.main.await {
+        if let Some(main) = self.main.take()
+            && let Err(error) = main.await
+        {
             tracing::error!(%error, "the node ended badly");
         }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
     }
 }
 

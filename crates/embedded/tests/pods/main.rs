@@ -7,7 +7,7 @@ mod stage;
 use std::process::Command;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, LogParams, Patch, PatchParams};
 use serde_json::json;
@@ -386,6 +386,89 @@ async fn a_job_goes_on_with_a_new_pod_after_the_cluster_was_away() {
         .await;
     let code = lost["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"].as_i64();
     assert!(matches!(code, Some(137 | 143)), "{code:?}");
+    stage.cluster.shutdown().await;
+}
+
+#[test]
+fn a_pod_whose_processes_died_with_the_cluster_has_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = container("sleep 1000");
+    let crash = tokio::runtime::Runtime::new().unwrap();
+    let (stage, name) = crash.block_on(async {
+        let stage = Stage::start(folder.path()).await;
+        stage
+            .create::<Job>(job("j", &script, json!({"backoffLimit": 0})))
+            .await;
+        let name = stage.pod_of("j").await.name_any();
+        stage
+            .until::<Pod>(&name, "it runs", |pod| phase(pod) == "Running")
+            .await;
+        (stage, name)
+    });
+    // Every task of the cluster ends where it stands, as with `kill -9`.
+    drop(crash);
+    drop(stage);
+    let again = tokio::runtime::Runtime::new().unwrap();
+    again.block_on(async {
+        let stage = Stage::start(folder.path()).await;
+        let lost = stage
+            .until::<Pod>(&name, "it has failed", |pod| phase(pod) == "Failed")
+            .await;
+        let state = &lost["status"]["containerStatuses"][0]["state"]["terminated"];
+        assert_eq!(
+            (&state["exitCode"], &state["reason"]),
+            (&json!(137), &json!("ContainerStatusUnknown"))
+        );
+        stage
+            .until::<Job>("j", "it counts it", |job| {
+                conditions(job).contains(&"Failed")
+            })
+            .await;
+        stage.cluster.shutdown().await;
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_waits_for_its_claim_and_keeps_its_data_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let stage = Stage::start(folder.path()).await;
+    let mounts = json!([
+        {"name": "v", "mountPath": "/data"},
+        {"name": "v", "mountPath": "/below", "subPath": "a/b", "readOnly": true},
+    ]);
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "late"}}]);
+    let with_claim = |script: &str| {
+        let mut writer = container(script);
+        writer["volumeMounts"] = mounts.clone();
+        json!({"restartPolicy": "Never", "containers": [writer], "volumes": volumes})
+    };
+    stage
+        .create::<Pod>(pod(
+            "one",
+            with_claim("echo kept >/data/a/b/file; cat /below/file"),
+        ))
+        .await;
+    stage
+        .until::<Pod>("one", "it is unschedulable", |pod| {
+            pod["status"]["conditions"][0]["status"] == "False"
+        })
+        .await;
+    let claim = json!({"metadata": {"name": "late"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}});
+    stage.create::<PersistentVolumeClaim>(claim).await;
+    stage
+        .until::<Pod>("one", "it succeeds", |pod| phase(pod) == "Succeeded")
+        .await;
+    assert_eq!(stage.log("one").await, "kept\n");
+    stage
+        .create::<Pod>(pod(
+            "two",
+            with_claim("cat /data/a/b/file; echo x 2>/dev/null >/below/no || echo sealed"),
+        ))
+        .await;
+    stage
+        .until::<Pod>("two", "it succeeds", |pod| phase(pod) == "Succeeded")
+        .await;
+    assert_eq!(stage.log("two").await, "kept\nsealed\n");
     stage.cluster.shutdown().await;
 }
 

@@ -15,15 +15,9 @@ use super::privileges::{self, Caller};
 use super::spec::Spec;
 use super::{INSIDE, START_FAILED};
 
-/// What the argument says to only try whether pods can be made on this machine.
-const CHECK: &str = "--check";
-
 /// Runs the outer stage; gives the container's exit code.
 pub(super) fn run(arguments: &[OsString]) -> Result<u8, LaunchError> {
     let caller = Caller::of_this_process();
-    if arguments.first().is_some_and(|first| first == CHECK) {
-        return privileges::enter_namespaces(&caller).map(|()| 0);
-    }
     let control = privileges::control_socket().map_err(LaunchError::Description)?;
     let control = UnixStream::from(control);
     let spec = Spec::read_from(&control).map_err(LaunchError::Description)?;
