@@ -152,7 +152,8 @@ impl Cluster {
         let own = client(&server, "kube-apiserver");
         startup::make_objects(&own).await?;
         controllers::install(&own).await?;
-        let shell = Shell::start(&config, ApiService::new(Arc::clone(&server)), &clock, &stop).await?;
+        let shell =
+            Shell::start(&config, ApiService::new(Arc::clone(&server)), &clock, &stop).await?;
         let (stop_controllers, controllers) = (stop.child_token(), TaskTracker::new());
         controllers.spawn(controllers::run(Context {
             client: client(&server, "kube-controller-manager"),
@@ -164,7 +165,16 @@ impl Cluster {
         let node = start_node(&server, config, clock).await?;
         server.set_logs(Arc::new(node.logs()));
         drop(unfinished.disarm());
-        Ok(Self { server, shell, node, stop_controllers, controllers, stop, tasks, _lock: lock })
+        Ok(Self {
+            server,
+            shell,
+            node,
+            stop_controllers,
+            controllers,
+            stop,
+            tasks,
+            _lock: lock,
+        })
     }
 
     /// A client of the API in this process, with all rights.
@@ -206,9 +216,27 @@ fn client(server: &Arc<Server>, name: &'static str) -> kube::Client {
     kube::Client::new(ApiService::new(Arc::clone(server)).named(name), "default")
 }
 
-async fn start_node(server: &Arc<Server>, config: Config, clock: Arc<dyn Clock>) -> Result<Node, NodeError> {
-    let Config { data_dir, images, launcher, .. } = config;
-    Node::start(client(server, "kubelet"), NodeConfig { data_dir, images, launcher, clock }).await
+async fn start_node(
+    server: &Arc<Server>,
+    config: Config,
+    clock: Arc<dyn Clock>,
+) -> Result<Node, NodeError> {
+    let Config {
+        data_dir,
+        images,
+        launcher,
+        ..
+    } = config;
+    Node::start(
+        client(server, "kubelet"),
+        NodeConfig {
+            data_dir,
+            images,
+            launcher,
+            clock,
+        },
+    )
+    .await
 }
 
 fn make_folder(path: &Path) -> Result<(), StartError> {

@@ -265,7 +265,11 @@ impl EventShape {
 impl EventShape {
     /// A bookmark has no rows.
     pub(crate) fn bookmark(&self, object: Value) -> Value {
-        if self.representation.shape == Shape::Metadata { metadata_only(&object) } else { object }
+        if self.representation.shape == Shape::Metadata {
+            metadata_only(&object)
+        } else {
+            object
+        }
     }
 }
 

@@ -35,7 +35,11 @@ pub(crate) struct Call {
 }
 
 /// Answers one request, whatever it is.
-pub(crate) async fn answer<B>(server: &Arc<Server>, request: Request<B>, manager: &str) -> Response<ResponseBody>
+pub(crate) async fn answer<B>(
+    server: &Arc<Server>,
+    request: Request<B>,
+    manager: &str,
+) -> Response<ResponseBody>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -73,7 +77,11 @@ fn text_header(head: &request::Parts, name: &header::HeaderName) -> Option<Strin
     Some(head.headers.get(name)?.to_str().ok()?.to_owned())
 }
 
-fn read_call(head: &request::Parts, body: Bytes, (representation, unnamed): (Representation, &str)) -> Call {
+fn read_call(
+    head: &request::Parts,
+    body: Bytes,
+    (representation, unnamed): (Representation, &str),
+) -> Call {
     let query = Query::parse(head.uri.query());
     let agent = text_header(head, &header::USER_AGENT);
     let agent = agent

@@ -28,9 +28,19 @@ impl Server {
 impl Server {
     async fn remove_events_before(&self, limit: Timestamp) {
         let old = |event: &Value| last_occurrence(event).is_some_and(|last| last < limit);
-        for stored in self.store.list("/events", None).1.into_iter().filter(|stored| old(&stored.object)) {
+        for stored in self
+            .store
+            .list("/events", None)
+            .1
+            .into_iter()
+            .filter(|stored| old(&stored.object))
+        {
             let expect = Expect::Revision(stored.revision);
-            let change = Change { key: stored.key.clone(), expect, object: None };
+            let change = Change {
+                key: stored.key.clone(),
+                expect,
+                object: None,
+            };
             if let Err(error) = self.store.write(change).await {
                 tracing::debug!(%error, "an old event stays until the next look");
             }
@@ -40,9 +50,16 @@ impl Server {
 
 /// The latest of an event's times.
 fn last_occurrence(event: &Value) -> Option<Timestamp> {
-    const TIMES: [&str; 4] =
-        ["/metadata/creationTimestamp", "/lastTimestamp", "/eventTime", "/series/lastObservedTime"];
-    TIMES.iter().filter_map(|path| event.pointer(path)?.as_str()?.parse().ok()).max()
+    const TIMES: [&str; 4] = [
+        "/metadata/creationTimestamp",
+        "/lastTimestamp",
+        "/eventTime",
+        "/series/lastObservedTime",
+    ];
+    TIMES
+        .iter()
+        .filter_map(|path| event.pointer(path)?.as_str()?.parse().ok())
+        .max()
 }
 
 #[cfg(test)]
@@ -57,6 +74,9 @@ mod tests {
             "metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
             "lastTimestamp": "2026-01-01T02:00:00Z", "eventTime": null,
         });
-        assert_eq!(last_occurrence(&event), Some("2026-01-01T02:00:00Z".parse().unwrap()));
+        assert_eq!(
+            last_occurrence(&event),
+            Some("2026-01-01T02:00:00Z".parse().unwrap())
+        );
     }
 }

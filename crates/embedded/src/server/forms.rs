@@ -30,7 +30,7 @@ pub(crate) fn api_version(resource: &dyn Resource) -> String {
 /// A stored object as this resource shows it. Versions of custom resources differ in nothing but their name.
 pub(crate) fn shown_as(resource: &dyn Resource, object: &Value) -> Value {
     let mut shown = object.clone();
-    resource.from_stored(&mut shown);
+    resource.shown_from_stored(&mut shown);
     let fields = as_map(&mut shown);
     fields.insert("apiVersion".to_owned(), Value::from(api_version(resource)));
     fields.insert("kind".to_owned(), Value::from(resource.kind()));

@@ -97,7 +97,10 @@ pub(crate) struct ApiService {
 
 impl ApiService {
     pub(crate) fn new(server: Arc<Server>) -> Self {
-        Self { server, manager: "unknown" }
+        Self {
+            server,
+            manager: "unknown",
+        }
     }
 
     /// The same for a part of the cluster, known by its name.

@@ -144,7 +144,10 @@ impl Store {
     ///
     /// A new one gets its name only when it is complete: redb does not read a file whose first start was cut short.
     pub(crate) fn open_file(path: &Path) -> Result<Self, OpenError> {
-        let fault = |source| OpenError::File { path: path.display().to_string(), source };
+        let fault = |source| OpenError::File {
+            path: path.display().to_string(),
+            source,
+        };
         if !path.try_exists().map_err(fault)? {
             let draft = path.with_extension("new");
             let file = open_private(&draft).map_err(fault)?;
@@ -152,10 +155,14 @@ impl Store {
             drop(ObjectDatabase::from_file(file)?.load()?);
             std::fs::rename(&draft, path).map_err(fault)?;
             if let Some(folder) = path.parent() {
-                std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(fault)?;
+                std::fs::File::open(folder)
+                    .and_then(|folder| folder.sync_all())
+                    .map_err(fault)?;
             }
         }
-        Self::start(ObjectDatabase::from_file(open_private(path).map_err(fault)?)?)
+        Self::start(ObjectDatabase::from_file(
+            open_private(path).map_err(fault)?,
+        )?)
     }
 
     /// Opens a database over any storage: memory, or one that loses power on demand.
@@ -167,7 +174,11 @@ impl Store {
     /// Moves the last revision ahead and forgets the past, as many writes would.
     #[cfg(test)]
     pub(crate) fn forget(&self, revision: u64) {
-        let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self
+            .shared
+            .state
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         state.revision = revision;
         state.history = History::since(revision);
     }
@@ -307,7 +318,13 @@ impl Store {
 /// Opens or makes a file that only this user can read.
 fn open_private(path: &Path) -> std::io::Result<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 impl Drop for Store {

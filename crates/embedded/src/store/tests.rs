@@ -53,14 +53,22 @@ impl Disk {
     fn after_power_loss(&self, steps: usize, mut kept: impl FnMut() -> bool) -> Self {
         let state = self.inner.lock().unwrap();
         let log = &state.log[..steps];
-        let synced = log.iter().rposition(|step| matches!(step, Step::Sync)).unwrap_or(0);
+        let synced = log
+            .iter()
+            .rposition(|step| matches!(step, Step::Sync))
+            .unwrap_or(0);
         let mut content = Vec::new();
         for (index, step) in log.iter().enumerate() {
             if index <= synced || kept() {
                 step.apply(&mut content);
             }
         }
-        Self { inner: Arc::new(Mutex::new(DiskState { content, log: Vec::new() })) }
+        Self {
+            inner: Arc::new(Mutex::new(DiskState {
+                content,
+                log: Vec::new(),
+            })),
+        }
     }
 
     fn record(&self, step: Step) {
@@ -125,7 +133,10 @@ async fn what_was_acknowledged_survives_the_loss_of_power_at_any_moment() {
         let removed = found.is_some() && round % 7 == 6;
         let expect = found.map_or(Expect::Absent, |stored| Expect::Revision(stored.revision));
         let value = format!("value {round}");
-        let stored = store.write(change(&name, expect, (!removed).then_some(value.as_str()))).await.unwrap();
+        let stored = store
+            .write(change(&name, expect, (!removed).then_some(value.as_str())))
+            .await
+            .unwrap();
         let mut known: BTreeMap<String, Option<u64>> = acknowledged.last().unwrap().1.clone();
         known.insert(name, (!removed).then_some(stored.revision));
         acknowledged.push((disk.steps(), known));
@@ -136,16 +147,23 @@ async fn what_was_acknowledged_survives_the_loss_of_power_at_any_moment() {
         for luck in 0..4 {
             // None of what was not synced is kept, all of it, or some.
             let found = disk.after_power_loss(steps, || {
-                chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                chance = chance
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 luck == 1 || (luck > 1 && chance >> 63 == 1)
             });
-            let found = Store::open(found).unwrap_or_else(|error| panic!("after {steps} steps: {error}"));
+            let found =
+                Store::open(found).unwrap_or_else(|error| panic!("after {steps} steps: {error}"));
             let known = acknowledged.iter().rev().find(|(at, _)| *at <= steps);
             for (name, revision) in known.into_iter().flat_map(|(_, known)| known) {
                 let present = found.get(&key(name)).map(|stored| stored.revision);
                 // What was under way may have arrived or not; nothing older than what was acknowledged may come back.
-                let newer = present.is_none_or(|present| Some(present) > *revision) && found.revision() > revision.unwrap_or(0);
-                assert!(present == *revision || newer, "{name} after {steps} steps: {present:?}, not {revision:?}");
+                let newer = present.is_none_or(|present| Some(present) > *revision)
+                    && found.revision() > revision.unwrap_or(0);
+                assert!(
+                    present == *revision || newer,
+                    "{name} after {steps} steps: {present:?}, not {revision:?}"
+                );
             }
         }
     }
@@ -258,7 +276,10 @@ async fn a_first_start_that_was_cut_short_is_no_hindrance() {
     std::fs::write(folder.path().join("cluster.new"), b"half of a").unwrap();
     let path = folder.path().join("cluster.db");
     let store = Store::open_file(&path).unwrap();
-    store.write(change("a", Expect::Absent, Some("1"))).await.unwrap();
+    store
+        .write(change("a", Expect::Absent, Some("1")))
+        .await
+        .unwrap();
     drop(store);
     assert!(Store::open_file(&path).unwrap().get(&key("a")).is_some());
 }

@@ -123,10 +123,11 @@ impl Applied {
             };
             return Err(Failure::invalid_options("PatchOptions", &error));
         };
-        let decoded =
-            target
-                .resource
-                .decode_config("application/yaml", &call.body, call.query.validation())?;
+        let decoded = target.resource.decode_config(
+            "application/yaml",
+            &call.body,
+            call.query.validation(),
+        )?;
         let config = decoded.object;
         if config
             .pointer("/metadata/managedFields")

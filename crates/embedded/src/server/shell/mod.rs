@@ -104,7 +104,12 @@ impl Shell {
             tasks: tasks.clone(),
         };
         tasks.spawn(acceptor.run(listener));
-        Ok(Self { address, kubeconfig, authority: pki.authority, tasks })
+        Ok(Self {
+            address,
+            kubeconfig,
+            authority: pki.authority,
+            tasks,
+        })
     }
 
     pub(crate) fn kubeconfig(&self) -> &Path {

@@ -2,6 +2,7 @@
 
 mod custom;
 mod deletion;
+mod logs;
 mod requests;
 mod typed;
 
@@ -48,7 +49,10 @@ impl Answer {
 impl Fixture {
     /// With the namespace `default`.
     pub(super) async fn start() -> Self {
-        Self::over(Arc::new(Store::open(redb::backends::InMemoryBackend::new()).unwrap())).await
+        Self::over(Arc::new(
+            Store::open(redb::backends::InMemoryBackend::new()).unwrap(),
+        ))
+        .await
     }
 
     pub(super) async fn over(store: Arc<Store>) -> Self {
@@ -117,7 +121,11 @@ impl Fixture {
     }
 
     pub(super) async fn accept(&self, path: &str, accept: &str) -> Answer {
-        let request = Request::builder().uri(path).header("accept", accept).body(Full::new(Bytes::new())).unwrap();
+        let request = Request::builder()
+            .uri(path)
+            .header("accept", accept)
+            .body(Full::new(Bytes::new()))
+            .unwrap();
         self.answer(request).await
     }
 

@@ -227,7 +227,9 @@ async fn a_watch_from_a_forgotten_revision_is_told_to_start_anew() {
     let store = Arc::new(Store::open(redb::backends::InMemoryBackend::new()).unwrap());
     store.forget(100);
     let cluster = Fixture::over(store).await;
-    let events = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion=5"), |_| false).await;
+    let events = cluster
+        .watch(&format!("{MAPS}?watch=1&resourceVersion=5"), |_| false)
+        .await;
     assert_eq!(types(&events), ["ERROR"]);
     assert_eq!(events[0]["object"]["code"], 410);
     assert_eq!(events[0]["object"]["reason"], "Expired");
@@ -244,7 +246,12 @@ async fn metadata_and_tables_are_shown_when_asked_for() {
     let shown = cluster.accept(MAPS, metadata).await;
     assert_eq!(shown.at("/items/0/metadata/name"), "one");
     assert_eq!(shown.at("/items/0/data"), Value::Null);
-    assert_eq!(cluster.accept(MAPS, "text/html").await.code, StatusCode::NOT_ACCEPTABLE);
-    let yaml = cluster.accept(&format!("{MAPS}/one"), "application/yaml").await;
+    assert_eq!(
+        cluster.accept(MAPS, "text/html").await.code,
+        StatusCode::NOT_ACCEPTABLE
+    );
+    let yaml = cluster
+        .accept(&format!("{MAPS}/one"), "application/yaml")
+        .await;
     assert!(yaml.text.contains("kind: ConfigMap"), "{}", yaml.text);
 }
