@@ -188,10 +188,20 @@ impl Demo {
     }
 
     async fn release_point_in_time(&self) -> Result<()> {
-        let claims = self.primary.api("PersistentVolumeClaim")?;
-        let patch =
-            Patch::Merge(json!({"metadata": {"finalizers": ["kubernetes.io/pvc-protection"]}}));
-        claims
+        let claim = self
+            .primary
+            .get("PersistentVolumeClaim", POINT_IN_TIME)
+            .await?;
+        let others: Vec<&Value> = claim
+            .pointer("/metadata/finalizers")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter(|finalizer| *finalizer != FINALIZER)
+            .collect();
+        let patch = Patch::Merge(json!({"metadata": {"finalizers": others}}));
+        self.primary
+            .api("PersistentVolumeClaim")?
             .patch(POINT_IN_TIME, &PatchParams::default(), &patch)
             .await
             .context("cannot let go of the point-in-time copy")?;
