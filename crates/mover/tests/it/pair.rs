@@ -334,7 +334,8 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
-            let _ = self.child.kill();
+            // Its sshd too, which no pod's end takes along here.
+            self.kill_all();
             let _ = self.child.wait();
         }
     }

@@ -8,12 +8,12 @@ mod ledger;
 mod sshd;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use syncline_api::report::{Report, Role, reason as api_reason};
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +61,7 @@ pub(crate) async fn run(
     let (sender, events) = mpsc::channel(16);
     control::listen(folder.path(), sender, stop.clone())?;
     let mut server = sshd::start(settings, &folder)?;
-    let last_words = relay_log(&mut server, console);
+    let log = relay_log(&mut server, console);
     let mut supervisor = Supervisor {
         console,
         root,
@@ -81,7 +81,7 @@ pub(crate) async fn run(
                 Err(aborted(code))
             }
         },
-        status = server.wait() => Err(server_ended(status.ok(), &last_words)),
+        status = server.wait() => Err(server_ended(status.ok(), log).await),
         signal = told_to_stop() => Err(Failure::from(Fault::new(
             reason::INTERRUPTED,
             format!("the destination was told to stop by {signal} before the source was done; it runs again by itself"),
@@ -273,12 +273,17 @@ fn aborted(code: u8) -> Failure {
     }
 }
 
-fn server_ended(status: Option<std::process::ExitStatus>, last_words: &Mutex<String>) -> Failure {
+async fn server_ended(
+    status: Option<std::process::ExitStatus>,
+    log: JoinHandle<String>,
+) -> Failure {
     let status = status.map_or_else(|| "unknown status".to_owned(), |status| status.to_string());
-    let words = last_words
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
+    // A connection that outlives the server keeps its log open; the reason has been said long before.
+    let words = tokio::time::timeout(SETTLING, log).await;
+    let words = words
+        .ok()
+        .and_then(Result::ok)
+        .unwrap_or_else(|| "none, see the log".to_owned());
     let message =
         format!("sshd ended ({status}) before the source was done; its last words: {words}");
     Failure {
@@ -287,17 +292,20 @@ fn server_ended(status: Option<std::process::ExitStatus>, last_words: &Mutex<Str
     }
 }
 
-/// Passes sshd's log on and keeps its last line.
-fn relay_log(server: &mut Child, console: &Console) -> Arc<Mutex<String>> {
-    let last = Arc::new(Mutex::new(String::new()));
-    if let Some(stream) = server.stderr.take() {
-        let (console, last) = (console.clone(), Arc::clone(&last));
-        tokio::spawn(each_line(stream, move |line| {
-            console.relay(line);
-            *last.lock().unwrap_or_else(PoisonError::into_inner) = crate::console::printable(line);
-        }));
-    }
-    last
+/// Passes sshd's log on to its end, and gives its last line then.
+fn relay_log(server: &mut Child, console: &Console) -> JoinHandle<String> {
+    let (stream, console) = (server.stderr.take(), console.clone());
+    tokio::spawn(async move {
+        let mut last = String::new();
+        if let Some(stream) = stream {
+            each_line(stream, |line| {
+                console.relay(line);
+                last = crate::console::printable(line);
+            })
+            .await;
+        }
+        last
+    })
 }
 
 /// The folder that peers write to, made when the destination names one that is not there yet.
