@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde_json::Value;
 
 /// Where the definitions go, seen from the workspace.
 const FOLDER: &str = "deploy/crds";
@@ -37,11 +38,35 @@ fn files(folder: &Path) -> Result<Vec<(PathBuf, String)>> {
             "{}_{}.yaml",
             definition.spec.group, definition.spec.names.plural
         );
-        let yaml = serde_saphyr::to_string(&definition)
-            .with_context(|| format!("{name} cannot be written as YAML"))?;
+        let yaml =
+            yaml(&definition).with_context(|| format!("{name} cannot be written as YAML"))?;
         Ok((folder.join(name), format!("{HEADER}---\n{yaml}")))
     };
     syncline_api::crds().into_iter().map(file).collect()
+}
+
+/// The definition as YAML, with whole numbers written as such: its bounds are floating-point numbers in Rust.
+fn yaml(definition: &CustomResourceDefinition) -> Result<String> {
+    let mut value = serde_json::to_value(definition)?;
+    whole_numbers(&mut value);
+    Ok(serde_saphyr::to_string(&value)?)
+}
+
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            // `{}` prints a float without decimals as a whole number.
+            let whole = number
+                .as_f64()
+                .and_then(|float| format!("{float}").parse::<i64>().ok());
+            if let Some(whole) = whole.filter(|_| number.is_f64()) {
+                *number = whole.into();
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
 }
 
 fn write(folder: &Path, wanted: &[(PathBuf, String)]) -> Result<()> {

@@ -168,18 +168,33 @@ fn take_part(text: &str) -> Result<(u64, &str), &'static str> {
         whole.parse().map_err(|_| TOO_LONG)?
     };
     let mut nanoseconds = whole.checked_mul(unit).ok_or(TOO_LONG)?;
-    // Go's units need at most 13 decimals to reach the nanosecond (an hour has 3.6e12); what follows is cut off.
-    let mut place = u128::from(unit);
-    let mut fraction: u128 = 0;
-    let mut scale: u128 = 1;
-    for digit in decimals.bytes().take(13) {
-        fraction = fraction * 10 + u128::from(digit - b'0');
-        scale *= 10;
-    }
-    place *= fraction;
-    let part = u64::try_from(place / scale).map_err(|_| TOO_LONG)?;
+    let part = fraction_of(unit, decimals);
     nanoseconds = nanoseconds.checked_add(part).ok_or(TOO_LONG)?;
     Ok((nanoseconds, rest))
+}
+
+/// The nanoseconds that decimals make of a unit. Counted in floating point because Go does: a third of an hour with
+/// enough decimals is exactly 20 minutes to both.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "Go rounds in the same places, and the result is less than one unit"
+)]
+fn fraction_of(unit: u64, decimals: &str) -> u64 {
+    let mut fraction: u64 = 0;
+    let mut scale = 1.0_f64;
+    for digit in decimals.bytes() {
+        let longer = fraction
+            .checked_mul(10)
+            .and_then(|tens| tens.checked_add(u64::from(digit - b'0')));
+        let Some(longer) = longer.filter(|longer| *longer <= 1 << 63) else {
+            break;
+        };
+        fraction = longer;
+        scale *= 10.0;
+    }
+    (fraction as f64 * (unit as f64 / scale)) as u64
 }
 
 impl Serialize for GoDuration {

@@ -170,13 +170,15 @@ impl Report {
         }
     }
 
-    /// Takes an eighth off the log's beginning and off the message's end.
+    /// Takes an eighth off the longer of the log, at its beginning, and the message, at its end.
     fn give_way(&mut self) {
-        self.logs = tail(&self.logs, self.logs.len() * 7 / 8).to_owned();
-        self.message = self
-            .message
-            .take()
-            .map(|message| head(&message, message.len() * 7 / 8).to_owned());
+        let message = self.message.take().unwrap_or_default();
+        if self.logs.len() > message.len() {
+            self.logs = tail(&self.logs, self.logs.len() * 7 / 8).to_owned();
+            self.message = (!message.is_empty()).then_some(message);
+        } else {
+            self.message = Some(head(&message, message.len() * 7 / 8).to_owned());
+        }
     }
 
     /// Reads a termination message.

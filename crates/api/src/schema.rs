@@ -195,6 +195,9 @@ fn take_off_null(fields: &mut Map<String, Value>) {
             fields.insert("type".to_owned(), only);
         }
     }
+    if let Some(Value::Array(values)) = fields.get_mut("enum") {
+        values.retain(|value| !value.is_null());
+    }
     let Some(Value::Array(branches)) = fields.get_mut("anyOf") else {
         return;
     };

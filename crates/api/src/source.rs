@@ -72,7 +72,11 @@ pub struct ReplicationSourceStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_sync_start_time: Option<Time>,
     /// How long the last successful synchronization took.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "crate::status::known_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub last_sync_duration: Option<GoDuration>,
     /// When the next scheduled synchronization is due.
     #[serde(skip_serializing_if = "Option::is_none")]

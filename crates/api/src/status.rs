@@ -20,11 +20,26 @@ crate::schema::plain_string!(MoverResult);
 #[serde(rename_all = "camelCase")]
 pub struct MoverStatus {
     /// `Successful` or `Failed`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "known_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub result: Option<MoverResult>,
     /// The last lines of the mover's log, filtered; at most 1024 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<String>,
+}
+
+/// Reads a value that the schema admits as any text; a text that means nothing here is taken for absent. An error would
+/// make the whole object unreadable, and with it the list it is in.
+pub(crate) fn known_or_none<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::de::DeserializeOwned,
+{
+    let value = Option::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(value.and_then(|value| serde_json::from_value(value).ok()))
 }
 
 /// How far a running transfer has come. Totals are absent while the mover does not know them yet.
