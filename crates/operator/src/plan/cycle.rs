@@ -17,7 +17,7 @@ use super::draft::{Draft, existing, reference};
 use super::job::{Run, build, parallelism};
 use super::outcome::{self, Words};
 use super::standing::{self, Standing};
-use super::{Call, Change, Fault, Input, Kind, Object, Plan, images};
+use super::{Call, Change, Fault, Input, Kind, Object, Plan, consistency, images};
 use crate::backoff::TRANSFER;
 use crate::metrics::Measure;
 use crate::status::State;
@@ -211,6 +211,22 @@ fn succeeded(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
                     .clone_from(&run.allowed_empty_source);
             }
         }
+        let copies = [
+            input.world.own_claim.as_ref().map(|claim| &claim.metadata),
+            input
+                .world
+                .snapshot
+                .as_ref()
+                .map(|snapshot| &snapshot.metadata),
+        ];
+        consistency::judge(
+            draft,
+            input,
+            copies
+                .into_iter()
+                .flatten()
+                .filter(|copy| input.subject.owns(copy)),
+        );
         return finish(draft, input, footing, &words);
     }
     match images::publish(draft, input, &run) {

@@ -4,11 +4,11 @@ use k8s_openapi::api::core::v1::TypedLocalObjectReference;
 use serde_json::json;
 use syncline_api::{labels, names};
 
+use super::consistency::{judge, mark_image};
 use super::copies::{cut, is_ready};
 use super::draft::{Draft, existing};
 use super::job::Run;
 use super::{Change, Fault, Input, Kind};
-use crate::kinds::VolumeSnapshot;
 use crate::subject::annotation;
 
 /// The `kind` of an image that is a snapshot.
@@ -64,28 +64,13 @@ pub(super) fn publish(
     };
     input.check_owned(SNAPSHOT, Some(&snapshot.metadata))?;
     let ready = is_ready(draft, input, snapshot)?;
-    warn_of_inconsistency(draft, snapshot, ready);
+    if ready {
+        mark_image(draft, snapshot);
+        judge(draft, input, [&snapshot.metadata]);
+    }
     Ok(ready.then(|| TypedLocalObjectReference {
         api_group: Some("snapshot.storage.k8s.io".to_owned()),
         kind: SNAPSHOT.to_owned(),
         name: name.to_owned(),
     }))
-}
-
-/// A snapshot that could not be cut at one instant says so itself; whoever reads the events should know too.
-fn warn_of_inconsistency(draft: &mut Draft<'_>, snapshot: &VolumeSnapshot, ready: bool) {
-    let consistency = annotation(&snapshot.metadata, labels::CONSISTENCY);
-    if let Some(word) = consistency.filter(|word| ready && *word == "none") {
-        let related =
-            super::draft::reference("snapshot.storage.k8s.io/v1", SNAPSHOT, &snapshot.metadata);
-        let text = format!(
-            "The image is not of one instant (consistency {word}): hold the writers, or use storage that can snapshot"
-        );
-        draft.warn(
-            "ImageNotConsistent",
-            "CreateVolumeSnapshot",
-            text,
-            Some(related),
-        );
-    }
 }

@@ -14,6 +14,7 @@
 //! Invariant: the user's claim is never deleted; of it only the annotation `snapname` is ever written.
 
 mod cleanup;
+mod consistency;
 mod copies;
 mod cycle;
 mod draft;

@@ -138,7 +138,11 @@ fn ending_of(pod: &Pod) -> Option<String> {
         Some("OOMKilled") => {
             Some("it was killed for using more memory than allowed; raise limits.memory in spec.rsync.moverResources".to_owned())
         }
-        _ => Some(format!("it ended with exit code {} and left no report; see its log", terminated.exit_code)),
+        // What the node says of a container that could not be started is not the mover's word, but the best there is.
+        _ => Some(match terminated.message.as_deref().map(str::trim).filter(|words| !words.is_empty()) {
+            Some(words) => format!("it ended with exit code {}: {}", terminated.exit_code, report::head(words, 512)),
+            None => format!("it ended with exit code {} and left no report; see its log", terminated.exit_code),
+        }),
     }
 }
 

@@ -288,3 +288,37 @@ fn the_method_of_a_run_is_the_one_it_started_with() {
     model.settle();
     assert_eq!(model.status()["latestImage"]["kind"], "VolumeSnapshot");
 }
+
+#[test]
+fn what_the_storage_says_of_an_image_is_on_the_image_and_in_a_condition() {
+    let mut model = Model::destination(json!({"manual": "1"}), json!({}));
+    model.settle();
+    model.give_address();
+    model.settle();
+    model.succeed();
+    model.settle();
+    let name = "volsync-db-dst-20260101000030";
+    model.object_mut("VolumeSnapshot", name).unwrap()["metadata"]["annotations"] = json!({"embedded.syncline.dev/consistency": "none", "embedded.syncline.dev/unsettled": "3 entries changed"});
+    model.snapshots_become_ready();
+    model.settle();
+    let snapshot = model.object("VolumeSnapshot", name).unwrap();
+    assert_eq!(
+        snapshot["metadata"]["annotations"]["syncline.dev/consistency"],
+        "none"
+    );
+    let conditions = model.status()["conditions"].as_array().unwrap();
+    let consistent = conditions
+        .iter()
+        .find(|condition| condition["type"] == "Consistent")
+        .unwrap();
+    assert_eq!(
+        (&consistent["status"], &consistent["reason"]),
+        (&json!("False"), &json!("VolumeWasChanging"))
+    );
+    assert!(
+        consistent["message"]
+            .as_str()
+            .unwrap()
+            .contains("3 entries changed")
+    );
+}

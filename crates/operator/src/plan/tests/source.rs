@@ -362,3 +362,41 @@ fn a_volume_in_use_is_read_on_the_node_that_uses_it(
     assert_eq!(selected, expected);
     assert_eq!(spec.tolerations.is_some(), expected.is_some());
 }
+
+#[test]
+fn a_copy_that_held_still_is_said_to_be_consistent_and_without_a_word_nothing_is_said() {
+    let mut model = Model::source(json!({"manual": "1"}), json!({"copyMethod": "Clone"}));
+    model.settle();
+    model.object_mut("PersistentVolumeClaim", COPY).unwrap()["metadata"]["annotations"] =
+        json!({"embedded.syncline.dev/consistency": "atomic"});
+    model.succeed();
+    model.settle();
+    let said = |model: &Model| {
+        let conditions = model.status()["conditions"].as_array().unwrap();
+        conditions
+            .iter()
+            .find(|condition| condition["type"] == "Consistent")
+            .map(|condition| condition["reason"].clone())
+    };
+    assert_eq!(said(&model), Some(json!("Atomic")));
+    model.edit(json!({"trigger": {"manual": "2"}}));
+    model.run_once();
+    assert_eq!(said(&model), None);
+}
+
+#[test]
+fn a_container_that_could_not_be_started_is_told_in_the_nodes_words() {
+    let mut model = Model::source(json!({"manual": "1"}), json!({"copyMethod": "Direct"}));
+    model.settle();
+    let job = model.object_mut("Job", JOB).unwrap();
+    job["status"] = json!({"failed": 3, "conditions": [{"type": "Failed", "status": "True"}]});
+    let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": JOB, "uid": job["metadata"]["uid"]});
+    model.put("Pod", "mover", json!({"metadata": {"ownerReferences": [owner]}, "status": {"phase": "Failed",
+        "containerStatuses": [{"name": "rsync", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state":
+            {"terminated": {"exitCode": 128, "reason": "StartError", "message": "no such file"}}}]}}));
+    model.settle();
+    assert_eq!(
+        model.says().1,
+        "the source mover failed: it ended with exit code 128: no such file"
+    );
+}
