@@ -30,10 +30,6 @@ const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
 macro_rules! pattern {
     ($name:ident, $text:literal) => {
-        #[expect(
-            clippy::expect_used,
-            reason = "a constant pattern, compiled by the tests"
-        )]
         static $name: LazyLock<Regex> =
             LazyLock::new(|| Regex::new($text).expect("a valid pattern"));
     };

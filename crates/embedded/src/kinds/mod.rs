@@ -13,6 +13,8 @@ mod go_dump;
 mod meta;
 mod registry;
 mod shipped;
+#[cfg(test)]
+mod tests;
 mod typed;
 pub(crate) mod types;
 mod validate;
@@ -193,7 +195,7 @@ pub(crate) trait Resource: Send + Sync {
     }
     /// The columns of a table, `Name` first.
     fn columns(&self) -> Vec<crate::tables::Column>;
-    /// The schema of this version as OpenAPI v3 components: name of the kind's own schema, and all that it refers to.
+    /// The schema of this version as `OpenAPI` v3 components: name of the kind's own schema, and all that it refers to.
     fn openapi(&self) -> (String, serde_json::Map<String, Value>);
     /// Where objects are kept: `group`, `plural`. Two resources that share it are two forms of the same objects
     /// (core/v1 and events.k8s.io/v1 events).
@@ -203,7 +205,7 @@ pub(crate) trait Resource: Send + Sync {
     /// Turns an object of this form into the form that is kept, in place. Identity unless `storage` says otherwise.
     fn to_stored(&self, _object: &mut Value) {}
     /// Turns a kept object into this form, in place. Every answer passes here when `storage` is shared.
-    fn from_stored(&self, _object: &mut Value) {}
+    fn shown_from_stored(&self, _object: &mut Value) {}
 
     /// Reads one object of this kind from a body in JSON, YAML 1.1 or Kubernetes' protobuf.
     fn decode(

@@ -54,12 +54,12 @@ impl Registry {
         &self.resources
     }
 
-    /// The OpenAPI documents of everything served.
+    /// The `OpenAPI` documents of everything served.
     pub(crate) fn documents(&self) -> &Documents {
         self.documents.get_or_init(|| Documents::of(self))
     }
 
-    /// Serves what this CustomResourceDefinition declares (replacing an earlier form of it).
+    /// Serves what this custom resource definition declares (replacing an earlier form of it).
     pub(crate) fn install(&mut self, crd: &Value) -> Result<(), Vec<FieldError>> {
         let name = crd
             .pointer("/metadata/name")

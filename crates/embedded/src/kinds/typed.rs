@@ -273,7 +273,7 @@ fn read_value(
     }
 }
 
-impl<'a> Place<'a> {
+impl Place<'_> {
     /// The place of an item of this list or map.
     fn item(&self, position: &str) -> Self {
         let go_type = self.go_type;
@@ -321,16 +321,17 @@ fn read_bytes(value: &Value, place: &Place<'_>) -> Result<Value, String> {
         .filter(|letter| !matches!(letter, '\n' | '\r'))
         .collect();
     let standard = |letter: u8| letter.is_ascii_alphanumeric() || matches!(letter, b'+' | b'/');
-    match base64::engine::general_purpose::STANDARD.decode(&text) {
-        Ok(_) => Ok(Value::String(text)),
-        Err(_) => {
-            let at = text
-                .bytes()
-                .position(|letter| !standard(letter))
-                .unwrap_or(text.len());
-            Err(format!("illegal base64 data at input byte {at}"))
-        }
+    if base64::engine::general_purpose::STANDARD
+        .decode(&text)
+        .is_ok()
+    {
+        return Ok(Value::String(text));
     }
+    let at = text
+        .bytes()
+        .position(|letter| !standard(letter))
+        .unwrap_or(text.len());
+    Err(format!("illegal base64 data at input byte {at}"))
 }
 
 fn read_time(kind: &Type, value: &Value, place: &Place<'_>) -> Result<Value, String> {

@@ -51,6 +51,10 @@ pub(crate) enum Topology {
 
 /// One field of a struct.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a marker of the table's row, and they combine freely"
+)]
 pub(crate) struct Field {
     /// Name in JSON; for an inlined struct, its Go name.
     pub name: String,
@@ -170,7 +174,7 @@ fn parse_field(line: &str) -> Option<Field> {
             ("granular", _) => field.topology = Topology::Granular,
             ("set", _) => field.topology = Topology::Set,
             ("keys", keys) => {
-                field.topology = Topology::ByKeys(keys.split('+').map(str::to_owned).collect())
+                field.topology = Topology::ByKeys(keys.split('+').map(str::to_owned).collect());
             }
             ("patchkey", key) => field.patch_key = Some(key.to_owned()),
             ("patch", strategy) => {

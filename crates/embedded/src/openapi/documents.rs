@@ -1,5 +1,7 @@
 //! The index and the documents, made on demand.
 
+use std::fmt::Write as _;
+
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha512};
@@ -51,10 +53,12 @@ fn base(group: &str, version: &str) -> String {
 }
 
 fn hash(text: &str) -> String {
-    Sha512::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02X}"))
-        .collect()
+    let digest = Sha512::digest(text.as_bytes());
+    digest.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02X}");
+        text
+    })
 }
 
 /// Answers `/openapi/…`; `None` for other paths.

@@ -1,4 +1,4 @@
-//! OpenAPI documents of the kinds served: v3, per group and version, and the index with their hashes.
+//! `OpenAPI` documents of the kinds served: v3, per group and version, and the index with their hashes.
 
 mod built_in;
 mod documents;

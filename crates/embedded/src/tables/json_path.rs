@@ -1,4 +1,4 @@
-//! The JSONPath of printer columns: `.a.b`, `['a']`, `[0]`, `[*]`, `[?(@.type=="Ready")]`.
+//! The `JSONPath` of printer columns: `.a.b`, `['a']`, `[0]`, `[*]`, `[?(@.type=="Ready")]`.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ enum Step {
     Index(i64),
     All,
     /// Items whose field at this path equals this text.
-    Where(Vec<Step>, String),
+    Where(Vec<Self>, String),
 }
 
 impl JsonPath {
@@ -117,7 +117,7 @@ fn follow<'a>(steps: &[Step], value: &'a Value) -> Vec<&'a Value> {
 fn matches(path: &[Step], item: &Value, wanted: &str) -> bool {
     follow(path, item).first().is_some_and(|found| match found {
         Value::String(text) => text == wanted,
-        other => other.to_string() == wanted,
+        other => *wanted == other.to_string(),
     })
 }
 

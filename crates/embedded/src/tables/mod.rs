@@ -15,7 +15,7 @@ use crate::kinds::Resource;
 pub(crate) enum Cell {
     /// Computed from the whole object at a moment.
     Computed(fn(&Value, Timestamp) -> Value),
-    /// What a custom column's JSONPath finds, shown as its type says.
+    /// What a custom column's `JSONPath` finds, shown as its type says.
     Path(json_path::JsonPath, String),
 }
 

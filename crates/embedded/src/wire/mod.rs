@@ -8,8 +8,6 @@ use serde_json::Value;
 
 use crate::kinds::DecodeError;
 
-pub(crate) use self::protobuf::struct_from_bytes;
-
 /// One body as JSON.
 #[derive(Debug)]
 pub(crate) struct Body {

@@ -50,13 +50,13 @@ fn block(value: &Value, depth: usize, out: &mut String) {
     match value {
         Value::Object(map) => {
             for (key, item) in map {
-                out.push_str(&format!("{indent}{}:", text(key)));
+                out.extend([&indent, &text(key), ":"]);
                 entry(item, depth, out);
             }
         }
         Value::Array(items) => {
             for item in items {
-                out.push_str(&format!("{indent}-"));
+                out.extend([indent.as_str(), "-"]);
                 match item {
                     Value::Object(map) if !map.is_empty() => {
                         let mut inner = String::new();
@@ -91,16 +91,13 @@ fn entry(item: &Value, depth: usize, out: &mut String) {
             } else {
                 "|-"
             };
-            out.push_str(&format!(" {chomp}\n"));
+            out.extend([" ", chomp, "\n"]);
             for line in lines.strip_suffix('\n').unwrap_or(lines).split('\n') {
-                out.push_str(&if line.is_empty() {
-                    "\n".to_owned()
-                } else {
-                    format!("{indent}{line}\n")
-                });
+                let indent = if line.is_empty() { "" } else { &indent };
+                out.extend([indent, line, "\n"]);
             }
         }
-        other => out.push_str(&format!(" {}\n", scalar(other))),
+        other => out.extend([" ", &scalar(other), "\n"]),
     }
 }
 

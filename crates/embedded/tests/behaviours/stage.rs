@@ -260,6 +260,16 @@ impl Stage {
     /// What the recording did before a request without recording it.
     async fn before(&mut self, name: &str) {
         match name {
+            // The recording came after the namespace had got its certificate.
+            "create" => {
+                let deadline = tokio::time::Instant::now() + PATIENCE;
+                let map = format!("{MAPS}/kube-root-ca.crt");
+                while self.get(&map).await["data"].is_null()
+                    && tokio::time::Instant::now() < deadline
+                {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
             "list with limit" => {
                 for i in 0..5 {
                     self.map(
@@ -307,6 +317,11 @@ impl Stage {
                 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
+            }
+            // What the rule should have refused is put away again.
+            "cr: duplicate map key" => {
+                self.delete("/apis/rec.example/v1/namespaces/rec/widgets/x", json!({}))
+                    .await;
             }
             // Something must hold the namespace while the next requests look at it.
             "namespace delete" => {

@@ -3,203 +3,94 @@
 use super::BuiltIn;
 use crate::kinds::meta::NameRule;
 
-macro_rules! kind {
-    ($group:literal, $kind:literal, $plural:literal, $struct_name:literal) => {
-        BuiltIn {
-            group: $group,
-            kind: $kind,
-            plural: $plural,
-            namespaced: true,
-            has_status: false,
-            counts_generations: false,
-            short_names: &[],
-            categories: &[],
-            struct_name: $struct_name,
-            names: NameRule::Subdomain,
-        }
-    };
+/// One row of the table: group, kind, plural, the package of its struct, traits.
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [Trait],
+);
+
+/// What sets a kind apart from a namespaced one without status.
+#[derive(Clone, Copy)]
+enum Trait {
+    /// Not in a namespace.
+    Cluster,
+    /// Has a status subresource.
+    Status,
+    /// A change of its spec raises `metadata.generation`.
+    Generations,
+    /// Its short names.
+    Short(&'static [&'static str]),
+    /// Its categories.
+    In(&'static [&'static str]),
+    /// How its names are formed, if not as subdomains.
+    Named(NameRule),
 }
 
-/// Every built-in kind, sorted by group and plural.
+use Trait::{Cluster, Generations, In, Named, Short, Status};
+
+const CORE: &str = "io.k8s.api.core.v1";
+const RBAC: &str = "io.k8s.api.rbac.v1";
+const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1";
+const ALL: Trait = In(&["all"]);
+const PATH: Trait = Named(NameRule::PathSegment);
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    ("", "ConfigMap", "configmaps", CORE, &[Short(&["cm"])]),
+    ("", "Endpoints", "endpoints", CORE, &[Short(&["ep"])]),
+    ("", "Event", "events", CORE, &[Short(&["ev"])]),
+    ("", "Namespace", "namespaces", CORE, &[Cluster, Status, Short(&["ns"]), Named(NameRule::Label)]),
+    ("", "Node", "nodes", CORE, &[Cluster, Status, Short(&["no"])]),
+    ("", "PersistentVolumeClaim", "persistentvolumeclaims", CORE, &[Status, Short(&["pvc"])]),
+    ("", "PersistentVolume", "persistentvolumes", CORE, &[Cluster, Status, Short(&["pv"])]),
+    ("", "Pod", "pods", CORE, &[Status, Generations, Short(&["po"]), ALL]),
+    ("", "Secret", "secrets", CORE, &[]),
+    ("", "ServiceAccount", "serviceaccounts", CORE, &[Short(&["sa"])]),
+    ("", "Service", "services", CORE, &[Status, Short(&["svc"]), ALL, Named(NameRule::Dns1035)]),
+    ("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", EXTENSIONS,
+        &[Cluster, Status, Generations, Short(&["crd", "crds"]), In(&["api-extensions"])]),
+    ("authorization.k8s.io", "SelfSubjectAccessReview", "selfsubjectaccessreviews", "io.k8s.api.authorization.v1", &[Cluster]),
+    ("batch", "Job", "jobs", "io.k8s.api.batch.v1", &[Status, Generations, ALL]),
+    ("coordination.k8s.io", "Lease", "leases", "io.k8s.api.coordination.v1", &[]),
+    ("events.k8s.io", "Event", "events", "io.k8s.api.events.v1", &[Short(&["ev"])]),
+    (RBAC_GROUP, "ClusterRoleBinding", "clusterrolebindings", RBAC, &[Cluster, PATH]),
+    (RBAC_GROUP, "ClusterRole", "clusterroles", RBAC, &[Cluster, PATH]),
+    (RBAC_GROUP, "RoleBinding", "rolebindings", RBAC, &[PATH]),
+    (RBAC_GROUP, "Role", "roles", RBAC, &[PATH]),
+    ("storage.k8s.io", "StorageClass", "storageclasses", "io.k8s.api.storage.v1", &[Cluster, Short(&["sc"])]),
+];
+
+/// Every built-in kind, sorted by group.
 pub(in crate::kinds) fn all() -> Vec<BuiltIn> {
-    let mut kinds = core();
-    kinds.extend(groups());
-    kinds
+    ROWS.iter().map(built).collect()
 }
 
-fn core() -> Vec<BuiltIn> {
-    vec![
-        BuiltIn {
-            short_names: &["cm"],
-            ..kind!(
-                "",
-                "ConfigMap",
-                "configmaps",
-                "io.k8s.api.core.v1.ConfigMap"
-            )
-        },
-        BuiltIn {
-            short_names: &["ep"],
-            ..kind!("", "Endpoints", "endpoints", "io.k8s.api.core.v1.Endpoints")
-        },
-        BuiltIn {
-            short_names: &["ev"],
-            ..kind!("", "Event", "events", "io.k8s.api.core.v1.Event")
-        },
-        BuiltIn {
-            namespaced: false,
-            has_status: true,
-            short_names: &["ns"],
-            names: NameRule::Label,
-            ..kind!(
-                "",
-                "Namespace",
-                "namespaces",
-                "io.k8s.api.core.v1.Namespace"
-            )
-        },
-        BuiltIn {
-            namespaced: false,
-            has_status: true,
-            short_names: &["no"],
-            ..kind!("", "Node", "nodes", "io.k8s.api.core.v1.Node")
-        },
-        BuiltIn {
-            has_status: true,
-            short_names: &["pvc"],
-            ..kind!(
-                "",
-                "PersistentVolumeClaim",
-                "persistentvolumeclaims",
-                "io.k8s.api.core.v1.PersistentVolumeClaim"
-            )
-        },
-        BuiltIn {
-            namespaced: false,
-            has_status: true,
-            short_names: &["pv"],
-            ..kind!(
-                "",
-                "PersistentVolume",
-                "persistentvolumes",
-                "io.k8s.api.core.v1.PersistentVolume"
-            )
-        },
-        BuiltIn {
-            has_status: true,
-            counts_generations: true,
-            short_names: &["po"],
-            categories: &["all"],
-            ..kind!("", "Pod", "pods", "io.k8s.api.core.v1.Pod")
-        },
-        kind!("", "Secret", "secrets", "io.k8s.api.core.v1.Secret"),
-        BuiltIn {
-            short_names: &["sa"],
-            ..kind!(
-                "",
-                "ServiceAccount",
-                "serviceaccounts",
-                "io.k8s.api.core.v1.ServiceAccount"
-            )
-        },
-        BuiltIn {
-            has_status: true,
-            short_names: &["svc"],
-            categories: &["all"],
-            names: NameRule::Dns1035,
-            ..kind!("", "Service", "services", "io.k8s.api.core.v1.Service")
-        },
-    ]
-}
-
-fn groups() -> Vec<BuiltIn> {
-    let rbac = |kind: BuiltIn| BuiltIn {
-        names: NameRule::PathSegment,
-        ..kind
+fn built(&(group, kind, plural, package, traits): &Row) -> BuiltIn {
+    let mut built = BuiltIn {
+        group,
+        kind,
+        plural,
+        namespaced: true,
+        has_status: false,
+        counts_generations: false,
+        short_names: &[],
+        categories: &[],
+        struct_name: format!("{package}.{kind}"),
+        names: NameRule::Subdomain,
     };
-    vec![
-        BuiltIn {
-            namespaced: false,
-            has_status: true,
-            counts_generations: true,
-            short_names: &["crd", "crds"],
-            categories: &["api-extensions"],
-            ..kind!(
-                "apiextensions.k8s.io",
-                "CustomResourceDefinition",
-                "customresourcedefinitions",
-                "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition"
-            )
-        },
-        BuiltIn {
-            namespaced: false,
-            ..kind!(
-                "authorization.k8s.io",
-                "SelfSubjectAccessReview",
-                "selfsubjectaccessreviews",
-                "io.k8s.api.authorization.v1.SelfSubjectAccessReview"
-            )
-        },
-        BuiltIn {
-            has_status: true,
-            counts_generations: true,
-            categories: &["all"],
-            ..kind!("batch", "Job", "jobs", "io.k8s.api.batch.v1.Job")
-        },
-        kind!(
-            "coordination.k8s.io",
-            "Lease",
-            "leases",
-            "io.k8s.api.coordination.v1.Lease"
-        ),
-        BuiltIn {
-            short_names: &["ev"],
-            ..kind!(
-                "events.k8s.io",
-                "Event",
-                "events",
-                "io.k8s.api.events.v1.Event"
-            )
-        },
-        rbac(BuiltIn {
-            namespaced: false,
-            ..kind!(
-                "rbac.authorization.k8s.io",
-                "ClusterRoleBinding",
-                "clusterrolebindings",
-                "io.k8s.api.rbac.v1.ClusterRoleBinding"
-            )
-        }),
-        rbac(BuiltIn {
-            namespaced: false,
-            ..kind!(
-                "rbac.authorization.k8s.io",
-                "ClusterRole",
-                "clusterroles",
-                "io.k8s.api.rbac.v1.ClusterRole"
-            )
-        }),
-        rbac(kind!(
-            "rbac.authorization.k8s.io",
-            "RoleBinding",
-            "rolebindings",
-            "io.k8s.api.rbac.v1.RoleBinding"
-        )),
-        rbac(kind!(
-            "rbac.authorization.k8s.io",
-            "Role",
-            "roles",
-            "io.k8s.api.rbac.v1.Role"
-        )),
-        BuiltIn {
-            namespaced: false,
-            short_names: &["sc"],
-            ..kind!(
-                "storage.k8s.io",
-                "StorageClass",
-                "storageclasses",
-                "io.k8s.api.storage.v1.StorageClass"
-            )
-        },
-    ]
+    for one in traits {
+        match *one {
+            Cluster => built.namespaced = false,
+            Status => built.has_status = true,
+            Generations => built.counts_generations = true,
+            Short(names) => built.short_names = names,
+            In(categories) => built.categories = categories,
+            Named(rule) => built.names = rule,
+        }
+    }
+    built
 }

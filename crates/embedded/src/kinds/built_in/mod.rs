@@ -42,7 +42,7 @@ pub(crate) struct BuiltIn {
     short_names: &'static [&'static str],
     categories: &'static [&'static str],
     /// Full name of its struct.
-    struct_name: &'static str,
+    struct_name: String,
     names: NameRule,
 }
 
@@ -67,7 +67,7 @@ impl BuiltIn {
             partial,
             ..typed::Findings::default()
         };
-        let object = typed::read(self.struct_name, &body.value, true, &mut findings)
+        let object = typed::read(&self.struct_name, &body.value, true, &mut findings)
             .map_err(|fault| cannot_handle(self.kind, "v1", &fault))?;
         let object = with_kind(object, &self.api_version(), self.kind);
         let warnings = judge(
@@ -253,7 +253,7 @@ impl Resource for BuiltIn {
     }
 
     fn openapi(&self) -> (String, Map<String, Value>) {
-        openapi::built_in(self.struct_name)
+        openapi::built_in(&self.struct_name)
     }
 
     fn storage(&self) -> (String, String) {
@@ -270,7 +270,7 @@ impl Resource for BuiltIn {
         }
     }
 
-    fn from_stored(&self, object: &mut Value) {
+    fn shown_from_stored(&self, object: &mut Value) {
         if self.group == "events.k8s.io" {
             rename(
                 object,
@@ -282,7 +282,7 @@ impl Resource for BuiltIn {
 
     fn empty(&self) -> Value {
         let object = typed::read(
-            self.struct_name,
+            &self.struct_name,
             &Value::Null,
             true,
             &mut typed::Findings::default(),
@@ -357,11 +357,11 @@ impl Resource for BuiltIn {
     }
 
     fn merge_at(&self, path: &[&str]) -> Merge {
-        at(self.struct_name, path).map_or(Merge::Granular, |place| place.merge(false))
+        at(&self.struct_name, path).map_or(Merge::Granular, |place| place.merge(false))
     }
 
     fn patch_merge_at(&self, path: &[&str]) -> Merge {
-        at(self.struct_name, path).map_or(Merge::Granular, |place| place.merge(true))
+        at(&self.struct_name, path).map_or(Merge::Granular, |place| place.merge(true))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Faults of CustomResourceDefinitions: names, versions and the structure of their schemas.
+//! Faults of custom resource definitions: names, versions and the structure of their schemas.
 
 use serde_json::{Value, json};
 
@@ -156,16 +156,7 @@ fn structure(schema: &Value, field: &str, place: &str, faults: &mut Vec<FieldErr
         }
         _ => {}
     }
-    if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
-        && let Err(error) = regex::Regex::new(pattern)
-    {
-        let detail = format!("must be a valid regular expression, but isn't: {error}");
-        faults.push(FieldError::invalid(
-            format!("{field}.pattern"),
-            &json!(pattern),
-            &detail,
-        ));
-    }
+    pattern_faults(schema, field, faults);
     for (key, inner) in schema
         .get("properties")
         .and_then(Value::as_object)
@@ -194,5 +185,18 @@ fn structure(schema: &Value, field: &str, place: &str, faults: &mut Vec<FieldErr
             "for specified object fields",
             faults,
         );
+    }
+}
+
+fn pattern_faults(schema: &Value, field: &str, faults: &mut Vec<FieldError>) {
+    if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
+        && let Err(error) = regex::Regex::new(pattern)
+    {
+        let detail = format!("must be a valid regular expression, but isn't: {error}");
+        faults.push(FieldError::invalid(
+            format!("{field}.pattern"),
+            &json!(pattern),
+            &detail,
+        ));
     }
 }

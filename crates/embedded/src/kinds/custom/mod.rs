@@ -1,4 +1,4 @@
-//! Kinds that CustomResourceDefinitions declare.
+//! Kinds that custom resource definitions declare.
 
 mod check;
 mod definition;

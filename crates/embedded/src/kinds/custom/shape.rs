@@ -138,7 +138,9 @@ pub(super) fn fill(value: &mut Value, schema: &Value) {
         }
         Value::Array(items) => {
             if let Some(inner) = schema.get("items") {
-                items.iter_mut().for_each(|item| fill(item, inner));
+                for item in items {
+                    fill(item, inner);
+                }
             }
         }
         _ => {}

@@ -209,35 +209,36 @@ fn container_faults(
     }
 }
 
+/// A pod's spec without what may change.
+fn fixed(pod: &Value) -> Value {
+    let mut spec = pod.get("spec").cloned().unwrap_or(Value::Null);
+    let Some(map) = spec.as_object_mut() else {
+        return spec;
+    };
+    for key in [
+        "activeDeadlineSeconds",
+        "tolerations",
+        "terminationGracePeriodSeconds",
+    ] {
+        map.remove(key);
+    }
+    for key in ["containers", "initContainers"] {
+        let containers = map.get_mut(key).and_then(Value::as_array_mut);
+        for container in containers
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_object_mut)
+        {
+            container.remove("image");
+        }
+    }
+    spec
+}
+
 const MAY_CHANGE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 /// A pod's spec hardly ever changes.
 pub(super) fn update(new: &Value, old: &Value) -> Vec<FieldError> {
-    let fixed = |pod: &Value| {
-        let mut spec = pod.get("spec").cloned().unwrap_or(Value::Null);
-        if let Some(map) = spec.as_object_mut() {
-            for key in [
-                "activeDeadlineSeconds",
-                "tolerations",
-                "terminationGracePeriodSeconds",
-            ] {
-                map.remove(key);
-            }
-            for key in ["containers", "initContainers"] {
-                for container in map
-                    .get_mut(key)
-                    .and_then(Value::as_array_mut)
-                    .into_iter()
-                    .flatten()
-                {
-                    if let Some(container) = container.as_object_mut() {
-                        container.remove("image");
-                    }
-                }
-            }
-        }
-        spec
-    };
     // The node's binding of a pod is no change of what its maker asked for.
     let unbound = |mut spec: Value| {
         if let Some(map) = spec.as_object_mut() {

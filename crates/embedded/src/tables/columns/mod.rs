@@ -153,7 +153,7 @@ pub(crate) fn built_in(group: &str, kind: &str) -> Vec<Column> {
         ("batch", "Job") => columns.extend(workloads::jobs()),
         ("storage.k8s.io", "StorageClass") => return storage::classes(),
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => {
-            columns.extend(bindings())
+            columns.extend(bindings());
         }
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") | ("apiextensions.k8s.io", _) => {
             columns.push(column("Created At", |object, _| {

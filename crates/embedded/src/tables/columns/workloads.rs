@@ -73,13 +73,13 @@ fn pod_status(pod: &Value) -> String {
         }
     }
     if reason == "Completed" && running {
-        reason = "Running".to_owned();
+        "Running".clone_into(&mut reason);
     }
     if pod.pointer("/metadata/deletionTimestamp").is_some()
         && phase != "Failed"
         && phase != "Succeeded"
     {
-        reason = "Terminating".to_owned();
+        "Terminating".clone_into(&mut reason);
     }
     reason
 }
@@ -89,17 +89,12 @@ pub(super) fn jobs() -> Vec<Column> {
         column("Status", |job, _| json!(job_status(job))),
         column("Completions", |job, _| {
             let succeeded = at(job, "/status/succeeded").as_i64().unwrap_or_default();
-            match at(job, "/spec/completions").as_i64() {
-                Some(wanted) => json!(format!("{succeeded}/{wanted}")),
-                None => {
-                    let parallelism = at(job, "/spec/parallelism").as_i64().unwrap_or_default();
-                    if parallelism > 1 {
-                        json!(format!("{succeeded}/1 of {parallelism}"))
-                    } else {
-                        json!(format!("{succeeded}/1"))
-                    }
-                }
-            }
+            let parallelism = at(job, "/spec/parallelism").as_i64().unwrap_or_default();
+            json!(match at(job, "/spec/completions").as_i64() {
+                Some(wanted) => format!("{succeeded}/{wanted}"),
+                None if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
+                None => format!("{succeeded}/1"),
+            })
         }),
         column("Duration", |job, now| {
             let Ok(start) = text(job, "/status/startTime").parse::<Timestamp>() else {
