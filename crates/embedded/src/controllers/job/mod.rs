@@ -33,7 +33,7 @@ use crate::node::events::{Recorder, Severity};
 const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
 
 /// How long to wait after the API server failed.
-const AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(1);
+const AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(3);
 
 /// Namespace and name of a Job.
 type Key = (String, String);
@@ -56,7 +56,8 @@ pub(crate) async fn run(client: Client, clock: Arc<dyn Clock>, stop: Cancellatio
     let mut later: BTreeMap<Key, Timestamp> = BTreeMap::new();
     loop {
         while let Some(key) = due.pop_first() {
-            let wake = controller.look_after(&key).await.unwrap_or_else(|error| {
+            let looked = Box::pin(controller.look_after(&key)).await;
+            let wake = looked.unwrap_or_else(|error| {
                 tracing::debug!(%error, job = %key.1, "a Job is looked after again in a moment");
                 clock.now().checked_add(AGAIN_AFTER).ok()
             });
@@ -162,7 +163,17 @@ impl Controller {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
         // Pods come first: what was created is then counted as active by the next look.
         for _ in 0..planned.create {
-            let created = pods.create(&PostParams::default(), &new_pod(job)).await?;
+            let made = new_pod(job);
+            let created = match Box::pin(pods.create(&PostParams::default(), &made)).await {
+                Ok(created) => created,
+                Err(error) => {
+                    let message = format!("Error creating: {error}");
+                    self.recorder
+                        .record(job, Severity::Warning, "FailedCreate", &message)
+                        .await;
+                    return Err(error);
+                }
+            };
             let message = format!("Created pod: {}", created.name_any());
             self.recorder
                 .record(job, Severity::Normal, "SuccessfulCreate", &message)

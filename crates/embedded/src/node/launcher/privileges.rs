@@ -168,7 +168,11 @@ pub(super) fn become_container_user(
     let mut stays_root = true;
     if matches!(caller, Caller::Privileged) {
         let groups: Vec<Gid> = identity.groups.iter().copied().map(Gid::from_raw).collect();
-        set_thread_groups(&groups).map_err(failed("supplementary groups".to_owned()))?;
+        match set_thread_groups(&groups) {
+            // A user namespace that forbids setgroups leaves no groups to drop.
+            Err(rustix::io::Errno::PERM) if groups.is_empty() => {}
+            other => other.map_err(failed("supplementary groups".to_owned()))?,
+        }
         let gid = Gid::from_raw(identity.gid);
         set_thread_res_gid(gid, gid, gid).map_err(failed(format!("group id {}", identity.gid)))?;
         let uid = Uid::from_raw(identity.uid);

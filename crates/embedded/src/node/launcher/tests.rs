@@ -171,13 +171,17 @@ impl Bench {
     }
 
     async fn run(&self) -> (Exit, String) {
+        self.run_by(self.launcher()).await
+    }
+
+    async fn run_by(&self, launcher: Launcher) -> (Exit, String) {
         let clock: Arc<dyn Clock> = Arc::new(WallClock);
         let path = self.folder.path().join("0.log");
         let log = LogWriter::create(&path, OpenLogs::default(), Arc::clone(&clock))
             .await
             .unwrap();
         let start = Start {
-            launcher: self.launcher(),
+            launcher,
             spec: self.spec.clone(),
             log,
             clock,
@@ -536,5 +540,30 @@ async fn sshd_serves_in_a_pod_and_takes_a_login_by_key() {
             seen.contains(&format!("login as {uid}")),
             "{runner:?}: {seen}"
         );
+    }
+}
+
+#[tokio::test]
+async fn where_user_namespaces_are_forbidden_the_error_names_the_switch_and_the_cure() {
+    let bench = Bench::new(Runner::Ordinary, "true");
+    let script = "echo 0 >/proc/sys/user/max_user_namespaces; \
+                  exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin \"$0\" \"$@\"";
+    let program = Bench::new(Runner::Root, "true").launcher().program;
+    let words = ["-Ur", "sh", "-c", script].map(str::to_owned).into_iter();
+    let words = words.chain([program.to_string_lossy().into_owned()]);
+    let inner = Launcher {
+        program: "unshare".into(),
+        arguments: words.collect(),
+    };
+    let (exit, _) = bench.run_by(inner).await;
+    let Exit::NotStarted(message) = exit else {
+        panic!("it started: {exit:?}")
+    };
+    for part in [
+        "user.max_user_namespaces is 0",
+        "sysctl -w user.max_user_namespaces",
+        "run syncline as root",
+    ] {
+        assert!(message.contains(part), "{message}");
     }
 }
