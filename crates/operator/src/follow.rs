@@ -71,6 +71,13 @@ impl Followers {
         {
             return;
         }
+        if followed.get(key).is_some_and(|known| known.uid != uid) {
+            // What an earlier pod told says nothing of this one.
+            self.board
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(key);
+        }
         let api: Api<Pod> = Api::namespaced(client.clone(), &key.namespace);
         let reader = Follower {
             key: key.clone(),

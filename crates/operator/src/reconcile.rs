@@ -64,7 +64,11 @@ impl Context {
             }
             Err(error) => {
                 let wait = REQUEST.after(self.failures.count(&key), jitter());
-                tracing::warn!(resource = %key, error = chain(&error), retry_in = %wait, "reconciliation failed");
+                if matches!(error, Error::Apply(apply::Error::Outdated { .. })) {
+                    tracing::debug!(resource = %key, error = chain(&error), "looked at again");
+                } else {
+                    tracing::warn!(resource = %key, error = chain(&error), retry_in = %wait, "reconciliation failed");
+                }
                 Some(self.clock.now() + wait)
             }
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use syncline_api::labels;
 use syncline_api::names::Side;
 
-use super::draft::{Draft, existing};
+use super::draft::{Draft, existing, same};
 use super::images::{CLAIM, SNAPSHOT};
 use super::{Change, Input, Kind};
 use crate::kinds::VolumeSnapshot;
@@ -178,7 +178,7 @@ fn forget_snapshot_name(draft: &mut Draft<'_>, input: &Input<'_>) {
             && claim.metadata.deletion_timestamp.is_none()
         {
             draft.plan.changes.push(Change {
-                target: existing(Kind::Claim, &claim.metadata),
+                target: same(Kind::Claim, &claim.metadata),
                 patch: json!({ "metadata": { "annotations": { labels::SNAPSHOT_NAME: null } } }),
             });
         }

@@ -8,7 +8,7 @@ use serde_json::json;
 use syncline_api::conditions::{self, NewCondition};
 use syncline_api::labels;
 
-use super::draft::{Draft, existing};
+use super::draft::{Draft, same};
 use super::{Change, Input, Kind};
 use crate::kinds::VolumeSnapshot;
 use crate::subject::annotation;
@@ -85,7 +85,7 @@ pub(super) fn mark_image(draft: &mut Draft<'_>, snapshot: &VolumeSnapshot) {
     };
     if annotation(metadata, labels::CONSISTENCY) != Some(word) {
         draft.plan.changes.push(Change {
-            target: existing(Kind::Snapshot, metadata),
+            target: same(Kind::Snapshot, metadata),
             patch: json!({ "metadata": { "annotations": { labels::CONSISTENCY: word } } }),
         });
     }

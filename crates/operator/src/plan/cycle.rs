@@ -13,7 +13,7 @@ use syncline_schedule::{Assessment, History, Trigger};
 
 use super::cleanup::{After, relinquish_marked, sweep};
 use super::copies::{check, prepare};
-use super::draft::{Draft, existing, reference};
+use super::draft::{Draft, reference, same};
 use super::job::{Run, build, parallelism};
 use super::outcome::{self, Words};
 use super::standing::{self, Standing};
@@ -162,7 +162,7 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
         != wanted
     {
         draft.plan.changes.push(Change {
-            target: existing(Kind::Job, &job.metadata),
+            target: same(Kind::Job, &job.metadata),
             patch: json!({ "spec": { "parallelism": wanted } }),
         });
     }
@@ -181,12 +181,30 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
         draft.wake(at);
     }
     let in_progress = conditions::sync_in_progress(input.subject.generation);
-    match (stuck, footing.complaint()) {
+    match (stuck.or_else(|| failing(draft, input)), footing.complaint()) {
         (Some(fault), _) => draft.complain(&fault.to_string()),
         // What is wrong with the spec now is no business of a run that started before.
         (None, Some(complaint)) => draft.say_despite(in_progress, &complaint),
         (None, None) => draft.say(in_progress),
     }
+}
+
+/// What made a source's first tries within the Job fail, until one of them gets data across: three tries may take long,
+/// and whoever mistyped an address should not wait for them. A destination that listens again has nothing to show before
+/// its source comes back, so there an earlier failure says nothing.
+fn failing(draft: &mut Draft<'_>, input: &Input<'_>) -> Option<Fault> {
+    let moves = input
+        .world
+        .progress
+        .as_ref()
+        .and_then(|progress| progress.bytes_done)
+        .is_some_and(|bytes| bytes > 0);
+    if moves || input.subject.key.side == Side::Destination {
+        return None;
+    }
+    let words = outcome::failed_words(input)?;
+    draft.state.latest_mover_status = Some(words.status(MoverResult::Failed));
+    Some(words.fault(input))
 }
 
 fn succeeded(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, job: &Job) {
@@ -337,6 +355,9 @@ fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
     }
     if !input.world.may_start {
         return hold(draft, input, wish);
+    }
+    if let Some(retry) = draft.state.retry.as_mut() {
+        retry.next_attempt = None;
     }
     let data = match prepare(draft, input, &wish.volume) {
         Ok(data) => data,

@@ -130,13 +130,21 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// The identity of an object, and its version.
+/// An object, and the version of it that a decision rests on.
 pub(super) fn existing(kind: Kind, metadata: &ObjectMeta) -> Existing {
+    Existing {
+        resource_version: metadata.resource_version.clone(),
+        ..same(kind, metadata)
+    }
+}
+
+/// An object, whatever else happens to it meanwhile.
+pub(super) fn same(kind: Kind, metadata: &ObjectMeta) -> Existing {
     Existing {
         kind,
         name: metadata.name.clone().unwrap_or_default(),
         uid: metadata.uid.clone().unwrap_or_default(),
-        resource_version: metadata.resource_version.clone(),
+        resource_version: None,
     }
 }
 

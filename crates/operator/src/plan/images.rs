@@ -6,7 +6,7 @@ use syncline_api::{labels, names};
 
 use super::consistency::{judge, mark_image};
 use super::copies::{cut, is_ready};
-use super::draft::{Draft, existing};
+use super::draft::{Draft, same};
 use super::job::Run;
 use super::{Change, Fault, Input, Kind};
 use crate::subject::annotation;
@@ -42,7 +42,7 @@ pub(super) fn publish(
         // The name is remembered before the snapshot exists, so that after a crash it is found and not made twice.
         let name = names::snapshot(&run.claim, input.now());
         draft.plan.changes.push(Change {
-            target: existing(Kind::Claim, &claim.metadata),
+            target: same(Kind::Claim, &claim.metadata),
             patch: json!({ "metadata": { "annotations": { labels::SNAPSHOT_NAME: name } } }),
         });
         cut(

@@ -77,28 +77,42 @@ pub(super) struct Words {
 
 /// What the newest pod that ended in `phase` left behind; of any phase if none did.
 pub(super) fn words(input: &Input<'_>, phase: &str) -> Words {
-    let newest = |wanted: Option<&str>| {
-        let matching = input
-            .world
-            .pods
-            .iter()
-            .filter(|pod| wanted.is_none_or(|phase| phase_of(pod) == Some(phase)));
-        matching.max_by_key(|pod| {
-            pod.metadata
-                .creation_timestamp
-                .as_ref()
-                .map(|created| created.0)
-        })
-    };
-    let pod = newest(Some(phase)).or_else(|| newest(None));
+    words_of(
+        input,
+        newest(input, Some(phase)).or_else(|| newest(input, None)),
+    )
+}
+
+/// What the newest pod that failed with a report left behind.
+pub(super) fn failed_words(input: &Input<'_>) -> Option<Words> {
+    let words = words_of(input, Some(newest(input, Some("Failed"))?));
+    words.report.is_some().then_some(words)
+}
+
+fn newest<'a>(input: &Input<'a>, wanted: Option<&str>) -> Option<&'a Pod> {
+    let matching = input
+        .world
+        .pods
+        .iter()
+        .filter(|pod| wanted.is_none_or(|phase| phase_of(pod) == Some(phase)));
+    matching.max_by_key(|pod| {
+        pod.metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|created| created.0)
+    })
+}
+
+fn words_of(input: &Input<'_>, pod: Option<&Pod>) -> Words {
     let report = pod.and_then(report_of);
     let logs = match &report {
         Some(report) => Some(report.logs.clone()),
         None => input.world.log.clone(),
     };
+    let logs = logs.map(|logs| report::tail(&logs, report::LONGEST_LOGS).to_owned());
     Words {
         report,
-        logs: logs.map(|logs| report::tail(&logs, report::LONGEST_LOGS).to_owned()),
+        logs,
         ending: pod.and_then(ending_of),
     }
 }

@@ -400,3 +400,50 @@ fn a_container_that_could_not_be_started_is_told_in_the_nodes_words() {
         "the source mover failed: it ended with exit code 128: no such file"
     );
 }
+
+#[test]
+fn the_first_failure_within_a_job_is_told_until_data_moves() {
+    let mut model = Model::source(json!({"manual": "1"}), json!({"copyMethod": "Direct"}));
+    model.settle();
+    let owner = model.object("Job", JOB).unwrap()["metadata"]["uid"].clone();
+    let owner = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": JOB, "uid": owner}]);
+    let report = syncline_api::report::Report::failed(
+        "rsync",
+        syncline_api::report::Role::Source,
+        "PeerUnreachable",
+        "no answer",
+    );
+    let ended = json!({"name": "rsync", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 1, "message": report.to_termination_message()}}});
+    model.put(
+        "Pod",
+        "first",
+        json!({"metadata": {"ownerReferences": owner},
+        "status": {"phase": "Failed", "containerStatuses": [ended]}}),
+    );
+    model.put(
+        "Pod",
+        "second",
+        json!({"metadata": {"ownerReferences": owner}, "status": {"phase": "Running"}}),
+    );
+    model.settle();
+    assert_eq!(
+        model.says(),
+        (
+            "Error".into(),
+            "the source mover failed (PeerUnreachable): no answer".into()
+        )
+    );
+    assert!(model.object("Job", JOB).is_some());
+    let mut world = model.world();
+    world.progress = Some(syncline_api::status::Progress {
+        bytes_done: Some(9),
+        ..Default::default()
+    });
+    let state = model.plan_with(&world).status.unwrap();
+    assert_eq!(
+        state.condition("Synchronizing").unwrap().reason,
+        "SyncInProgress"
+    );
+    assert_eq!(state.progress.unwrap().bytes_done, Some(9));
+}
