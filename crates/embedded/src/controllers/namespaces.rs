@@ -17,6 +17,8 @@ use super::queue::{self, Seen, Trigger, watch};
 
 const ACCOUNT: &str = "default";
 const AUTHORITY: &str = "kube-root-ca.crt";
+/// What a real cluster writes on that `ConfigMap`.
+const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
 
 /// Why a look ended early; it is repeated.
 #[derive(Debug, thiserror::Error)]
@@ -114,8 +116,11 @@ async fn furnish(context: &Context, namespace: &str) -> Result<(), Fault> {
     }
     let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
     if optional(maps.get(AUTHORITY).await)?.is_none() {
-        let map =
-            json!({ "metadata": { "name": AUTHORITY }, "data": { "ca.crt": context.authority } });
+        let annotations = json!({ "kubernetes.io/description": DESCRIPTION });
+        let map = json!({
+            "metadata": { "name": AUTHORITY, "annotations": annotations },
+            "data": { "ca.crt": context.authority },
+        });
         let map: ConfigMap = serde_json::from_value(map).map_err(kube::Error::SerdeError)?;
         tolerate_end(created(maps.create(&PostParams::default(), &map).await))?;
     }
