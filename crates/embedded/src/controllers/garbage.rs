@@ -138,6 +138,7 @@ impl Collector {
             });
         let mut graph = self.lock();
         let mut present = BTreeSet::new();
+        let mut fresh_kinds = Vec::new();
         for (resource, facts) in wanted {
             let name = kind_name(&resource);
             present.insert(name.clone());
@@ -158,6 +159,15 @@ impl Collector {
                     watching,
                 },
             );
+            fresh_kinds.push(changes);
+        }
+        if !fresh_kinds.is_empty() {
+            // Owners of these kinds could not be judged before.
+            for dependent in graph.dependents.values().flatten() {
+                let _ = self.found.send(dependent.clone());
+            }
+        }
+        for changes in fresh_kinds {
             let _ = fresh.send(changes);
         }
         graph.served.retain(|name, served| {
@@ -226,6 +236,9 @@ impl Collector {
         for owner in object.owner_references() {
             if let Some(dependents) = graph.dependents.get_mut(&owner.uid) {
                 dependents.remove(&subject);
+                if dependents.is_empty() {
+                    graph.dependents.remove(&owner.uid);
+                }
             }
             if let Some(waiting) = graph.waiting.get(&owner.uid) {
                 let _ = self.found.send(waiting.clone());

@@ -49,7 +49,7 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
 fn kind() -> impl Strategy<Value = Kind> {
     prop_oneof![
         3 => Just(Kind::Directory),
-        4 => (vec((0_u32..2_000_000, any::<u8>()), 0..5), 0_u32..3_000_000)
+        4 => (vec((0_u32..200_000, any::<u8>()), 0..5), 0_u32..300_000)
             .prop_map(|(pieces, length)| Kind::File { pieces, length }),
         1 => name().prop_map(Kind::Link),
         1 => Just(Kind::Fifo),

@@ -39,7 +39,12 @@ impl Snapshots {
             return Ok(());
         };
         add_finalizers(&api, snapshot, &[AS_SOURCE]).await?;
-        if is_going(&claim) {
+        // One that is held on to for this snapshot waits for it.
+        let held = claim
+            .finalizers()
+            .iter()
+            .any(|finalizer| finalizer == CLAIM_IN_USE);
+        if is_going(&claim) && !held {
             return Ok(());
         }
         add_finalizers(&self.claims(&namespace), &claim, &[CLAIM_IN_USE]).await?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{World, names};
 
-fn map(name: &str, owners: Value) -> Value {
+fn map(name: &str, owners: &Value) -> Value {
     json!({ "metadata": { "name": name, "ownerReferences": owners } })
 }
 
@@ -19,18 +19,16 @@ fn owner(of: &ConfigMap) -> Value {
 async fn dependents_go_with_their_owner_and_theirs_with_them() {
     let world = World::start().await;
     let maps: Api<ConfigMap> = world.api();
-    let one = world.create(&maps, map("one", json!([]))).await;
-    let two = world.create(&maps, map("two", json!([owner(&one)]))).await;
+    let one = world.create(&maps, map("one", &json!([]))).await;
+    let two = world.create(&maps, map("two", &json!([owner(&one)]))).await;
     let secrets: Api<Secret> = world.api();
     world
-        .create(&secrets, map("three", json!([owner(&two)])))
+        .create(&secrets, map("three", &json!([owner(&two)])))
         .await;
     maps.delete("one", &DeleteParams::background())
         .await
         .unwrap();
-    world
-        .until(secrets, "three", |secret: Option<&Secret>| secret.is_none())
-        .await;
+    World::until(secrets, "three", |secret: Option<&Secret>| secret.is_none()).await;
     assert!(maps.get_opt("two").await.unwrap().is_none());
     world.stop().await;
 }
@@ -39,8 +37,8 @@ async fn dependents_go_with_their_owner_and_theirs_with_them() {
 async fn an_owner_deleted_in_the_foreground_goes_last() {
     let world = World::start().await;
     let maps: Api<ConfigMap> = world.api();
-    let one = world.create(&maps, map("one", json!([]))).await;
-    let mut held = map("two", json!([owner(&one)]));
+    let one = world.create(&maps, map("one", &json!([]))).await;
+    let mut held = map("two", &json!([owner(&one)]));
     held["metadata"]["finalizers"] = json!(["example.com/hold"]);
     let two = world.create(&maps, held).await;
     maps.delete("one", &DeleteParams::foreground())
@@ -48,15 +46,13 @@ async fn an_owner_deleted_in_the_foreground_goes_last() {
         .unwrap();
     let going =
         |map: Option<&ConfigMap>| map.is_some_and(|map| map.metadata.deletion_timestamp.is_some());
-    world.until(maps.clone(), "two", going).await;
+    World::until(maps.clone(), "two", going).await;
     assert!(maps.get_opt("one").await.unwrap().is_some());
     let two = maps.get(&two.name_any()).await.unwrap();
     crate::controllers::objects::remove_finalizers(&maps, &two, &["example.com/hold"])
         .await
         .unwrap();
-    world
-        .until(maps.clone(), "one", |map: Option<&ConfigMap>| map.is_none())
-        .await;
+    World::until(maps.clone(), "one", |map: Option<&ConfigMap>| map.is_none()).await;
     assert!(maps.get_opt("two").await.unwrap().is_none());
     world.stop().await;
 }
@@ -65,12 +61,10 @@ async fn an_owner_deleted_in_the_foreground_goes_last() {
 async fn orphans_stay_without_the_reference() {
     let world = World::start().await;
     let maps: Api<ConfigMap> = world.api();
-    let one = world.create(&maps, map("one", json!([]))).await;
-    world.create(&maps, map("two", json!([owner(&one)]))).await;
+    let one = world.create(&maps, map("one", &json!([]))).await;
+    world.create(&maps, map("two", &json!([owner(&one)]))).await;
     maps.delete("one", &DeleteParams::orphan()).await.unwrap();
-    world
-        .until(maps.clone(), "one", |map: Option<&ConfigMap>| map.is_none())
-        .await;
+    World::until(maps.clone(), "one", |map: Option<&ConfigMap>| map.is_none()).await;
     assert!(maps.get("two").await.unwrap().owner_references().is_empty());
     world.stop().await;
 }
@@ -79,20 +73,19 @@ async fn orphans_stay_without_the_reference() {
 async fn an_object_whose_owner_never_was_is_collected_and_one_with_another_owner_stays() {
     let world = World::start().await;
     let maps: Api<ConfigMap> = world.api();
-    let one = world.create(&maps, map("one", json!([]))).await;
+    let one = world.create(&maps, map("one", &json!([]))).await;
     let nobody =
         json!({ "apiVersion": "v1", "kind": "ConfigMap", "name": "nobody", "uid": "none" });
     world
-        .create(&maps, map("shared", json!([nobody.clone(), owner(&one)])))
+        .create(&maps, map("shared", &json!([nobody.clone(), owner(&one)])))
         .await;
-    world.create(&maps, map("lost", json!([nobody]))).await;
-    world
-        .until(maps.clone(), "lost", |map: Option<&ConfigMap>| {
-            map.is_none()
-        })
-        .await;
+    world.create(&maps, map("lost", &json!([nobody]))).await;
+    World::until(maps.clone(), "lost", |map: Option<&ConfigMap>| {
+        map.is_none()
+    })
+    .await;
     let solid = |map: Option<&ConfigMap>| map.is_some_and(|map| map.owner_references().len() == 1);
-    world.until(maps, "shared", solid).await;
+    World::until(maps, "shared", solid).await;
     world.stop().await;
 }
 
@@ -100,24 +93,22 @@ async fn an_object_whose_owner_never_was_is_collected_and_one_with_another_owner
 async fn a_namespace_has_an_account_and_the_authority_and_ends_empty() {
     let world = World::start().await;
     let accounts: Api<ServiceAccount> = world.api();
-    world
-        .until(
-            accounts.clone(),
-            "default",
-            |account: Option<&ServiceAccount>| account.is_some(),
-        )
-        .await;
+    World::until(
+        accounts.clone(),
+        "default",
+        |account: Option<&ServiceAccount>| account.is_some(),
+    )
+    .await;
     let maps: Api<ConfigMap> = world.api();
-    let authority = world
-        .until(
-            maps.clone(),
-            "kube-root-ca.crt",
-            |map: Option<&ConfigMap>| map.is_some(),
-        )
-        .await
-        .unwrap();
+    let authority = World::until(
+        maps.clone(),
+        "kube-root-ca.crt",
+        |map: Option<&ConfigMap>| map.is_some(),
+    )
+    .await
+    .unwrap();
     assert_eq!(authority.data.unwrap()["ca.crt"], "the authority");
-    let mut held = map("held", json!([]));
+    let mut held = map("held", &json!([]));
     held["metadata"]["finalizers"] = json!(["example.com/hold"]);
     world.create(&maps, held).await;
     let namespaces: Api<Namespace> = world.all();
@@ -127,16 +118,15 @@ async fn a_namespace_has_an_account_and_the_authority_and_ends_empty() {
         .unwrap();
     let going =
         |map: Option<&ConfigMap>| map.is_some_and(|map| map.metadata.deletion_timestamp.is_some());
-    let held = world.until(maps.clone(), "held", going).await.unwrap();
+    let held = World::until(maps.clone(), "held", going).await.unwrap();
     assert!(namespaces.get_opt("n").await.unwrap().is_some());
     crate::controllers::objects::remove_finalizers(&maps, &held, &["example.com/hold"])
         .await
         .unwrap();
-    world
-        .until(namespaces, "n", |namespace: Option<&Namespace>| {
-            namespace.is_none()
-        })
-        .await;
+    World::until(namespaces, "n", |namespace: Option<&Namespace>| {
+        namespace.is_none()
+    })
+    .await;
     assert!(names(&accounts).await.is_empty());
     world.stop().await;
 }
@@ -165,7 +155,7 @@ async fn a_service_forwards_to_a_ready_pod_and_refuses_without_one() {
             .and_then(|balancer| balancer.ingress.as_ref())
             .is_some_and(|ingress| !ingress.is_empty())
     };
-    let service = world.until(services, "s", balanced).await.unwrap();
+    let service = World::until(services, "s", balanced).await.unwrap();
     let at = format!("{}:20022", service.spec.unwrap().cluster_ip.unwrap());
     assert!(at.starts_with("127."), "{at}");
     assert_eq!(

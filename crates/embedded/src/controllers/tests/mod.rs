@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Event, Namespace};
 use kube::api::{Api, ListParams, PostParams};
 use kube::runtime::wait::await_condition;
@@ -98,7 +99,6 @@ impl World {
     /// Waits until the object is as wanted, and gives it; `None` when it is gone.
     #[track_caller]
     pub(super) fn until<K>(
-        &self,
         api: Api<K>,
         name: &str,
         wanted: impl Fn(Option<&K>) -> bool,
@@ -108,11 +108,11 @@ impl World {
     {
         let caller = std::panic::Location::caller();
         async move {
-            let waiting = await_condition(api.clone(), name, wanted);
+            let waiting = Box::pin(await_condition(api.clone(), name, wanted));
             match tokio::time::timeout(CAP, waiting).await {
                 Ok(found) => found.unwrap(),
-                Err(_) => panic!(
-                    "{caller}: {name} never became so: {:?}",
+                Err(late) => panic!(
+                    "{caller}: {name} never became so ({late}): {:?}",
                     api.get_opt(name).await
                 ),
             }
@@ -123,27 +123,13 @@ impl World {
     #[track_caller]
     pub(super) fn told(&self, about: &str, reason: &str) -> impl Future<Output = String> {
         let caller = std::panic::Location::caller();
-        let (events, about, reason) = (self.api::<Event>(), about.to_owned(), reason.to_owned());
+        let events = self.api::<Event>();
+        let wanted = (Some(about.to_owned()), Some(reason.to_owned()));
         async move {
-            use futures::StreamExt as _;
             let mut seen = Vec::new();
-            let looking = async {
-                let mut watching = super::queue::watch(events);
-                while let Some(event) = watching.next().await {
-                    let event = event.into_inner();
-                    let of = event.involved_object.name.clone().unwrap_or_default();
-                    let why = event.reason.clone().unwrap_or_default();
-                    if of == about && why == reason {
-                        return event.message.unwrap_or_default();
-                    }
-                    seen.push(format!("{of} {why}"));
-                }
-                panic!("the watch ended");
-            };
+            let looking = find(events, &wanted, &mut seen);
             let found = tokio::time::timeout(CAP, looking).await.ok();
-            found.unwrap_or_else(|| {
-                panic!("{caller}: no Event {reason} about {about}, but {seen:?}")
-            })
+            found.unwrap_or_else(|| panic!("{caller}: no Event {wanted:?}, but {seen:?}"))
         }
     }
 
@@ -154,6 +140,23 @@ impl World {
             .unwrap()
             .unwrap();
     }
+}
+
+/// The message of the first Event of this object's name and reason; what else was seen is noted.
+async fn find(
+    events: Api<Event>,
+    wanted: &(Option<String>, Option<String>),
+    seen: &mut Vec<(Option<String>, Option<String>)>,
+) -> String {
+    let mut watching = super::queue::watch(events);
+    while let Some(event) = watching.next().await {
+        let event = event.into_inner();
+        seen.push((event.involved_object.name, event.reason));
+        if seen.last() == Some(wanted) {
+            return event.message.unwrap_or_default();
+        }
+    }
+    panic!("the watch ended");
 }
 
 /// The names of what there is.

@@ -13,7 +13,7 @@ use crate::controllers::snapshots::kinds::{VolumeSnapshot, VolumeSnapshotContent
 use crate::controllers::volumes::is_bound;
 use crate::controllers::{CONSISTENCY, UNSETTLED};
 
-fn claim(name: &str, size: &str, more: Value) -> Value {
+fn claim(name: &str, size: &str, more: &Value) -> Value {
     let mut claim = json!({
         "metadata": { "name": name },
         "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": size } } },
@@ -47,7 +47,7 @@ impl World {
     }
 
     async fn bound(&self, name: &str) -> PersistentVolumeClaim {
-        self.until(
+        Self::until(
             self.claims(),
             name,
             |claim: Option<&PersistentVolumeClaim>| claim.is_some_and(is_bound),
@@ -59,7 +59,7 @@ impl World {
     async fn ready(&self, name: &str) -> VolumeSnapshot {
         let ready =
             |snapshot: Option<&VolumeSnapshot>| snapshot.is_some_and(VolumeSnapshot::is_ready);
-        self.until(self.snapshots(), name, ready).await.unwrap()
+        Self::until(self.snapshots(), name, ready).await.unwrap()
     }
 
     fn data(&self, claim: &PersistentVolumeClaim) -> std::path::PathBuf {
@@ -71,8 +71,7 @@ impl World {
     where
         K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
     {
-        self.until(api, name, |object: Option<&K>| object.is_none())
-            .await;
+        Self::until(api, name, |object: Option<&K>| object.is_none()).await;
     }
 }
 
@@ -80,7 +79,7 @@ impl World {
 async fn a_claim_gets_a_directory_and_gives_it_back() {
     let world = World::start().await;
     world
-        .create(&world.claims(), claim("v", "64Mi", json!({})))
+        .create(&world.claims(), claim("v", "64Mi", &json!({})))
         .await;
     let bound = world.bound("v").await;
     let name = format!("pvc-{}", bound.uid().unwrap());
@@ -139,7 +138,7 @@ async fn a_claim_of_an_unknown_class_waits_for_the_class() {
     world
         .create(
             &world.claims(),
-            claim("v", "1Gi", json!({ "storageClassName": "later" })),
+            claim("v", "1Gi", &json!({ "storageClassName": "later" })),
         )
         .await;
     let told = world.told("v", "ProvisioningFailed").await;
@@ -154,7 +153,7 @@ async fn a_claim_of_an_unknown_class_waits_for_the_class() {
 async fn a_claim_in_use_stays_until_the_pod_is_gone() {
     let world = World::start().await;
     world
-        .create(&world.claims(), claim("v", "1Gi", json!({})))
+        .create(&world.claims(), claim("v", "1Gi", &json!({})))
         .await;
     let data = world.data(&world.bound("v").await);
     let pod = json!({
@@ -173,7 +172,7 @@ async fn a_claim_in_use_stays_until_the_pod_is_gone() {
         .unwrap();
     // Another claim's whole life passes meanwhile: the first one has been looked at.
     world
-        .create(&world.claims(), claim("w", "1Gi", json!({})))
+        .create(&world.claims(), claim("w", "1Gi", &json!({})))
         .await;
     world.bound("w").await;
     let waiting = world.claims().get("v").await.unwrap();
@@ -204,7 +203,7 @@ async fn an_adopted_folder_is_bound_and_never_deleted() {
     world.create(&world.all::<PersistentVolume>(), volume).await;
     let more = json!({ "storageClassName": "", "volumeName": "adopted-n-v" });
     world
-        .create(&world.claims(), claim("v", "10Gi", more))
+        .create(&world.claims(), claim("v", "10Gi", &more))
         .await;
     world.bound("v").await;
     world.create(&world.snapshots(), snapshot("s", "v")).await;
@@ -221,9 +220,7 @@ async fn an_adopted_folder_is_bound_and_never_deleted() {
     let released = |volume: Option<&PersistentVolume>| {
         volume.and_then(|volume| volume.status.as_ref()?.phase.as_deref()) == Some("Released")
     };
-    world
-        .until(world.all::<PersistentVolume>(), "adopted-n-v", released)
-        .await;
+    World::until(world.all::<PersistentVolume>(), "adopted-n-v", released).await;
     world
         .all::<PersistentVolume>()
         .delete("adopted-n-v", &DeleteParams::default())
@@ -240,7 +237,7 @@ async fn an_adopted_folder_is_bound_and_never_deleted() {
 async fn a_snapshot_is_restored_cloned_and_deleted() {
     let world = World::start().await;
     world
-        .create(&world.claims(), claim("v", "64Mi", json!({})))
+        .create(&world.claims(), claim("v", "64Mi", &json!({})))
         .await;
     let data = world.data(&world.bound("v").await);
     fs::write(data.join("file"), "first").unwrap();
@@ -267,19 +264,19 @@ async fn a_snapshot_is_restored_cloned_and_deleted() {
     let free = |claim: Option<&PersistentVolumeClaim>| {
         claim.is_some_and(|claim| claim.finalizers() == ["kubernetes.io/pvc-protection"])
     };
-    world.until(world.claims(), "v", free).await;
+    World::until(world.claims(), "v", free).await;
 
     fs::write(data.join("file"), "second").unwrap();
     world
         .create(
             &world.claims(),
-            claim("restored", "64Mi", from("VolumeSnapshot", "s")),
+            claim("restored", "64Mi", &from("VolumeSnapshot", "s")),
         )
         .await;
     world
         .create(
             &world.claims(),
-            claim("cloned", "64Mi", from("PersistentVolumeClaim", "v")),
+            claim("cloned", "64Mi", &from("PersistentVolumeClaim", "v")),
         )
         .await;
     let (restored, cloned) = (world.bound("restored").await, world.bound("cloned").await);
@@ -295,7 +292,7 @@ async fn a_snapshot_is_restored_cloned_and_deleted() {
         fs::read_to_string(world.data(&cloned).join("file")).unwrap(),
         "second"
     );
-    world.until(world.claims(), "v", free).await;
+    World::until(world.claims(), "v", free).await;
 
     let content = ready.content().unwrap().to_owned();
     world
@@ -315,7 +312,7 @@ async fn a_snapshot_is_restored_cloned_and_deleted() {
 async fn a_retained_content_outlives_its_snapshot_and_serves_the_next() {
     let world = World::start().await;
     world
-        .create(&world.claims(), claim("v", "64Mi", json!({})))
+        .create(&world.claims(), claim("v", "64Mi", &json!({})))
         .await;
     fs::write(world.data(&world.bound("v").await).join("file"), "kept").unwrap();
     world.create(&world.snapshots(), snapshot("s", "v")).await;
@@ -344,7 +341,7 @@ async fn a_retained_content_outlives_its_snapshot_and_serves_the_next() {
     world
         .create(
             &world.claims(),
-            claim("restored", "64Mi", from("VolumeSnapshot", "t")),
+            claim("restored", "64Mi", &from("VolumeSnapshot", "t")),
         )
         .await;
     let restored = world.bound("restored").await;
@@ -366,7 +363,7 @@ async fn what_a_snapshot_lacks_is_told_and_awaited() {
         let error = snapshot.and_then(|snapshot| snapshot.status.as_ref()?.error.as_ref());
         error.and_then(|error| error.message.as_deref()) == Some(message)
     };
-    world.until(world.snapshots(), "s", refused).await;
+    World::until(world.snapshots(), "s", refused).await;
     assert_eq!(
         world.told("s", "SetDefaultSnapshotClassFailed").await,
         message
@@ -375,7 +372,7 @@ async fn what_a_snapshot_lacks_is_told_and_awaited() {
     let mut classless = snapshot("t", "late");
     classless["spec"]["volumeSnapshotClassName"] = json!("absent");
     world
-        .create(&world.claims(), claim("late", "1Mi", json!({})))
+        .create(&world.claims(), claim("late", "1Mi", &json!({})))
         .await;
     world.create(&world.snapshots(), classless).await;
     assert_eq!(
@@ -396,7 +393,7 @@ async fn a_claim_waits_for_its_snapshot_and_must_be_large_enough() {
     world
         .create(
             &world.claims(),
-            claim("early", "64Mi", from("VolumeSnapshot", "s")),
+            claim("early", "64Mi", &from("VolumeSnapshot", "s")),
         )
         .await;
     assert_eq!(
@@ -404,7 +401,7 @@ async fn a_claim_waits_for_its_snapshot_and_must_be_large_enough() {
         "error getting handle for DataSource Type VolumeSnapshot by Name s: error getting snapshot s from api server: volumesnapshots.snapshot.storage.k8s.io \"s\" not found"
     );
     world
-        .create(&world.claims(), claim("v", "64Mi", json!({})))
+        .create(&world.claims(), claim("v", "64Mi", &json!({})))
         .await;
     world.bound("v").await;
     world.create(&world.snapshots(), snapshot("s", "v")).await;
@@ -412,7 +409,7 @@ async fn a_claim_waits_for_its_snapshot_and_must_be_large_enough() {
     world
         .create(
             &world.claims(),
-            claim("small", "1Mi", from("VolumeSnapshot", "s")),
+            claim("small", "1Mi", &from("VolumeSnapshot", "s")),
         )
         .await;
     assert_eq!(
@@ -426,7 +423,7 @@ async fn a_claim_waits_for_its_snapshot_and_must_be_large_enough() {
 async fn a_claim_can_grow() {
     let world = World::start().await;
     world
-        .create(&world.claims(), claim("v", "1Gi", json!({})))
+        .create(&world.claims(), claim("v", "1Gi", &json!({})))
         .await;
     world.bound("v").await;
     let more =
@@ -441,6 +438,6 @@ async fn a_claim_can_grow() {
             claim.and_then(|claim| claim.status.as_ref()?.capacity.as_ref()?.get("storage"));
         capacity.is_some_and(|size| size.0 == "2Gi")
     };
-    world.until(world.claims(), "v", grown).await;
+    World::until(world.claims(), "v", grown).await;
     world.stop().await;
 }

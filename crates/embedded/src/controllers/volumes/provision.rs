@@ -306,7 +306,12 @@ impl Controller {
                 "error getting PVC {name} from api server: persistentvolumeclaims \"{name}\" not found"
             ));
         };
-        if is_going(&origin) {
+        // One that this provisioner holds on to waits for the clone.
+        let held = origin
+            .finalizers()
+            .iter()
+            .any(|finalizer| finalizer == CLONING);
+        if is_going(&origin) && !held {
             return refused(format!(
                 "the PVC DataSource {name} is currently being deleted"
             ));

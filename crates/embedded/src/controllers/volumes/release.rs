@@ -123,7 +123,9 @@ impl Controller {
             .and_then(|status| status.phase.as_deref())
             != Some(phase)
         {
-            let status = json!({ "status": { "phase": phase } });
+            // The version keeps an old look from undoing a binding made meanwhile.
+            let metadata = json!({ "resourceVersion": volume.resource_version() });
+            let status = json!({ "metadata": metadata, "status": { "phase": phase } });
             merge_status(&self.volumes(), &volume.name_any(), &status).await?;
         }
         Ok(())
