@@ -3,7 +3,7 @@
 use kube::Resource as _;
 use serde_json::{Map, Value, json};
 use syncline_api::movers::CopyMethod;
-use syncline_api::{ReplicationDestination, ReplicationSource};
+use syncline_api::{ReplicationDestination, ReplicationSource, ReplicationSourceSpec};
 
 /// Picks by a seed. A strategy of proptest for a schema of three hundred fields would take minutes.
 struct Picks(u64);
@@ -164,7 +164,10 @@ fn an_object_without_a_spec_can_be_read() {
     let bare = json!({ "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource", "metadata": { "name": "a" } });
     let read: ReplicationSource =
         serde_json::from_value(bare).expect("the schema requires nothing");
-    assert_eq!(read, ReplicationSource::new("a", Default::default()));
+    assert_eq!(
+        read,
+        ReplicationSource::new("a", ReplicationSourceSpec::default())
+    );
     assert_eq!(ReplicationSource::kind(&()), "ReplicationSource");
     assert_eq!(ReplicationSource::plural(&()), "replicationsources");
 }

@@ -161,18 +161,7 @@ fn the_schemas_are_structural() {
 
 #[test]
 fn nothing_is_required_but_what_list_items_need() {
-    let mut required = BTreeMap::new();
-    for root in schemas() {
-        each(&root, "", &mut |path, schema| {
-            if let Some(names) = schema.get("required") {
-                let last = path.rsplit('.').next().expect("a field").to_owned();
-                required
-                    .entry(last)
-                    .or_insert_with(Vec::new)
-                    .push(names.clone());
-            }
-        });
-    }
+    let mut required = requirements();
     let expected = [
         (
             "conditions[]",
@@ -233,6 +222,23 @@ fn nothing_is_required_but_what_list_items_need() {
             .all(|names| *names == json!(["nodeSelectorTerms"]))
     );
     assert!(required.is_empty(), "{required:?}");
+}
+
+/// What is required, by the last part of the path of what requires it.
+fn requirements() -> BTreeMap<String, Vec<Value>> {
+    let mut required = BTreeMap::new();
+    for root in schemas() {
+        each(&root, "", &mut |path, schema| {
+            if let Some(names) = schema.get("required") {
+                let last = path.rsplit('.').next().expect("a field").to_owned();
+                required
+                    .entry(last)
+                    .or_insert_with(Vec::new)
+                    .push(names.clone());
+            }
+        });
+    }
+    required
 }
 
 fn sorted(names: &Value) -> Vec<&str> {
