@@ -126,7 +126,7 @@ pub(crate) async fn tree_of_image(west: &Site, image: &str) -> Result<Tree> {
 
 /// Fills a volume with everything that is hard to copy.
 pub(crate) fn fill_hostile(cluster: &Cluster, folder: &Path) -> Result<()> {
-    corpus::hostile(folder)?;
+    corpus::hostile(folder, cluster.owner().0)?;
     give(cluster, folder)
 }
 
@@ -138,19 +138,11 @@ pub(crate) fn fill_plain(cluster: &Cluster, folder: &Path, count: usize, seed: u
 
 /// Makes what a test wrote belong to whom the cluster's pods are, unless that is root: then everything stays as it is.
 pub(crate) fn give(cluster: &Cluster, folder: &Path) -> Result<()> {
-    let (uid, gid) = cluster.owner();
-    if uid == rustix_euid() {
-        Ok(())
-    } else {
-        corpus::give_to(folder, uid, gid)
+    if cluster.is_of_caller() {
+        return Ok(());
     }
-}
-
-fn rustix_euid() -> u32 {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self")
-        .map(|own| own.uid())
-        .unwrap_or_default()
+    let (uid, gid) = cluster.owner();
+    corpus::give_to(folder, uid, gid)
 }
 
 /// The volume on the other side must equal this tree in every respect.

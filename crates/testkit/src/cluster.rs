@@ -251,9 +251,9 @@ impl Cluster {
         }
     }
 
-    /// Whether the cluster's pods run as root.
-    pub fn privileged(&self) -> bool {
-        self.owner().0 == 0
+    /// Whether the cluster's pods run as whoever runs the tests.
+    pub fn is_of_caller(&self) -> bool {
+        self.owner().0 == rustix::process::geteuid().as_raw()
     }
 
     /// A `syncline` command for this cluster, run by the cluster's user.

@@ -14,16 +14,17 @@ use crate::tree::path_of;
 const SPARSE_SIZE: u64 = 8 << 20;
 
 /// Makes, under `root`, every kind of entry that volumes are known to hold and that copying tools are known to get
-/// wrong. As root it adds what only root may make: foreign owners, unreadable files, devices, trusted attributes.
-pub fn hostile(root: &Path) -> Result<()> {
+/// wrong. It is meant for programs that run as `owner`: for root it adds what only root may make or read, that is
+/// foreign owners, files without any permission, pipes.
+pub fn hostile(root: &Path, owner: u32) -> Result<()> {
     fs::create_dir_all(root)?;
     names(root)?;
     directories(root)?;
     links(root)?;
     sparse(root)?;
-    attributes(root)?;
+    attributes(root, owner)?;
     modes_and_times(root)?;
-    if rustix::process::geteuid().is_root() {
+    if owner == 0 {
         privileged(root)?;
     }
     Ok(())
@@ -157,7 +158,7 @@ fn sparse(root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn attributes(root: &Path) -> Result<()> {
+fn attributes(root: &Path, owner: u32) -> Result<()> {
     let folder = root.join("attributes");
     fs::create_dir_all(&folder)?;
     let file = folder.join("file");
@@ -166,7 +167,6 @@ fn attributes(root: &Path) -> Result<()> {
     xattr::set(&file, "user.binary", &[0, 1, 2, 255, 0])?;
     xattr::set(&file, "user.empty", b"")?;
     xattr::set(&folder, "user.of a folder", b"yes")?;
-    let owner = rustix::process::geteuid().as_raw();
     for (path, name) in [
         (&file, "system.posix_acl_access"),
         (&folder, "system.posix_acl_access"),

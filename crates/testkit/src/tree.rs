@@ -361,7 +361,7 @@ mod tests {
     fn a_tree_equals_itself_and_its_faithful_copy() {
         let folder = tempfile::tempdir().unwrap();
         let (source, copy) = (folder.path().join("source"), folder.path().join("copy"));
-        corpus::hostile(&source).unwrap();
+        corpus::hostile(&source, rustix::process::geteuid().as_raw()).unwrap();
         let status = std::process::Command::new("cp")
             .arg("-a")
             .arg(&source)

@@ -21,6 +21,8 @@ use crate::settings::Target;
 
 /// Marks volumes whose folder belongs to a person (see the embedded cluster's volume controller).
 const ADOPTED: &str = "embedded.syncline.dev/adopted";
+/// The embedded cluster's class: copies of the volume are made in it.
+const CLASS: &str = "syncline";
 /// How long the cluster may take to bind a claim to the volume made for it.
 const BIND_CAP: Duration = Duration::from_secs(30);
 /// Who applies these objects.
@@ -205,6 +207,7 @@ fn volume_manifest(
             "capacity": {"storage": size},
             "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
             "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": CLASS,
             "hostPath": {"path": folder, "type": "Directory"},
             "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": name},
         },
@@ -218,8 +221,7 @@ fn claim_manifest(volume: &str, (namespace, name): (&str, &str), size: &str) -> 
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "accessModes": ["ReadWriteOnce"],
-            // No class: nothing is to be provisioned for it.
-            "storageClassName": "",
+            "storageClassName": CLASS,
             "volumeName": volume,
             "resources": {"requests": {"storage": size}},
         },
