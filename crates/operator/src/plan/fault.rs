@@ -126,7 +126,7 @@ pub enum Fault {
     },
     /// The driver could not make a snapshot.
     #[error(
-        "VolumeSnapshot {namespace}/{name} could not be made: {reason}; it is tried again, and the previous image stays"
+        "VolumeSnapshot {namespace}/{name} could not be made: {reason}; it is tried again by itself, see the snapshot's events"
     )]
     SnapshotFailed {
         /// Its namespace.
