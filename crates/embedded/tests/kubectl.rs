@@ -305,7 +305,7 @@ mod tests {
         .await;
     }
 
-    const WIDGETS: &str = r#"
+    const WIDGETS: &str = r"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: widgets.rec.example}
@@ -333,7 +333,7 @@ spec:
           status:
             type: object
             x-kubernetes-preserve-unknown-fields: true
-"#;
+";
 
     #[tokio::test(flavor = "multi_thread")]
     async fn custom_kinds_are_served_with_their_columns_and_schemas() {

@@ -41,6 +41,7 @@ fn envelope(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one message, field by field")]
 fn a_protobuf_pod_is_read_as_its_json_would_be() {
     use k8s_pb::api::core::v1 as core;
     use k8s_pb::apimachinery::pkg::{

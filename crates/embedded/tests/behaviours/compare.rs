@@ -183,7 +183,7 @@ fn differences(left: &Value, right: &Value, path: &str, found: &mut Vec<String>)
                 match other.get(key) {
                     Some(right) => differences(value, right, &format!("{path}/{key}"), found),
                     None => {
-                        found.push(format!("  {path}/{key}: absent, a real server has {value}"))
+                        found.push(format!("  {path}/{key}: absent, a real server has {value}"));
                     }
                 }
             }

@@ -58,10 +58,10 @@ async fn the_recorded_behaviours_of_a_real_api_server_are_met_but_for_those_name
         let expected = NOT_YET.iter().any(|(name, _)| *name == recorded.name);
         match outcome {
             Ok(()) if expected => {
-                surprises.push(format!("«{}» is met: take it off the list", recorded.name))
+                surprises.push(format!("«{}» is met: take it off the list", recorded.name));
             }
             Err(difference) if !expected => {
-                surprises.push(format!("«{}» differs:\n{difference}", recorded.name))
+                surprises.push(format!("«{}» differs:\n{difference}", recorded.name));
             }
             _ => {}
         }

@@ -123,7 +123,7 @@ impl Stage {
                 answer.warnings
             ));
         }
-        let here = self.reduce(recorded, answer);
+        let here = Self::reduce(recorded, answer);
         if let Some(names) = recorded.response["names"].as_array() {
             let found: Vec<&Value> = here["items"]
                 .as_array()
@@ -156,7 +156,7 @@ impl Stage {
     }
 
     /// The part of an answer that was recorded.
-    fn reduce(&self, recorded: &Recorded, answer: &Answer) -> Value {
+    fn reduce(recorded: &Recorded, answer: &Answer) -> Value {
         let here = answer.json();
         match recorded.name.as_str() {
             "crd: established" => here["status"].clone(),
@@ -257,18 +257,27 @@ impl Stage {
         json!({ "ownerReferences": [{ "apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid, "blockOwnerDeletion": true }] })
     }
 
+    /// Looks until the object has this field, or patience ends: then the next comparison tells.
+    async fn wait_for(&self, object: &str, field: &str) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self
+            .get(object)
+            .await
+            .pointer(field)
+            .is_none_or(Value::is_null)
+            && tokio::time::Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// What the recording did before a request without recording it.
     async fn before(&mut self, name: &str) {
         match name {
             // The recording came after the namespace had got its certificate.
             "create" => {
-                let deadline = tokio::time::Instant::now() + PATIENCE;
-                let map = format!("{MAPS}/kube-root-ca.crt");
-                while self.get(&map).await["data"].is_null()
-                    && tokio::time::Instant::now() < deadline
-                {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
+                self.wait_for(&format!("{MAPS}/kube-root-ca.crt"), "/data")
+                    .await;
             }
             "list with limit" => {
                 for i in 0..5 {
@@ -310,13 +319,8 @@ impl Stage {
             }
             // The recording came after the controller had noticed the Job.
             "job: parallelism may change, generation rises" => {
-                let deadline = tokio::time::Instant::now() + PATIENCE;
                 let job = "/apis/batch/v1/namespaces/rec/jobs/j";
-                while self.get(job).await["status"]["startTime"].is_null()
-                    && tokio::time::Instant::now() < deadline
-                {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
+                self.wait_for(job, "/status/startTime").await;
             }
             // What the rule should have refused is put away again.
             "cr: duplicate map key" => {
@@ -353,7 +357,7 @@ impl Stage {
     }
 }
 
-/// The index of OpenAPI documents names them with hashes; only the documents of groups served are compared.
+/// The index of `OpenAPI` documents names them with hashes; only the documents of groups served are compared.
 fn shortened(body: &Value) -> Value {
     match body.pointer("/paths/api~1v1") {
         Some(_) => json!({ "paths": { "api/v1": { "serverRelativeURL": "(own)" } } }),

@@ -98,16 +98,15 @@ impl Stage {
         };
         let waited =
             tokio::time::timeout(CAP, await_condition(self.api::<K>(), name, condition)).await;
-        match waited {
-            Ok(found) => serde_json::to_value(found.unwrap().unwrap()).unwrap(),
-            Err(_) => {
-                let last = self.api::<K>().get_opt(name).await.unwrap();
-                let last = serde_json::to_string_pretty(&last).unwrap();
-                panic!(
-                    "{name}: {what} did not come true: {last}\n{:#?}",
-                    self.events(name).await
-                )
-            }
+        if let Ok(found) = waited {
+            serde_json::to_value(found.unwrap().unwrap()).unwrap()
+        } else {
+            let last = self.api::<K>().get_opt(name).await.unwrap();
+            let last = serde_json::to_string_pretty(&last).unwrap();
+            panic!(
+                "{name}: {what} did not come true: {last}\n{:#?}",
+                self.events(name).await
+            )
         }
     }
 
@@ -209,10 +208,18 @@ pub(crate) fn container(script: &str) -> Value {
     json!({ "name": "c", "image": "shell", "command": ["/shell", "-c", script] })
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a `json!` reads best in place"
+)]
 pub(crate) fn pod(name: &str, spec: Value) -> Value {
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": spec })
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a `json!` reads best in place"
+)]
 pub(crate) fn job(name: &str, container: &Value, extra: Value) -> Value {
     let template = json!({ "spec": { "restartPolicy": "Never", "terminationGracePeriodSeconds": 2, "containers": [container] } });
     let mut spec = json!({ "template": template });
