@@ -221,6 +221,20 @@ async fn wrong_host_key(stage: Stage) -> Result<()> {
         Some("Failed"),
         "{object:#}"
     );
+    // The Job's own tries come first; then the operator counts, and waits longer each time.
+    let retry = |object: &Value| {
+        let failures = object.pointer("/status/retry/failures")?.as_i64()?;
+        let next = text(object, "/status/retry/nextAttempt")?;
+        (failures > 0 && !next.is_empty()).then_some(())
+    };
+    let east = east.within(CLEAR_CAP);
+    east.wait(
+        "ReplicationSource",
+        "copy",
+        "a count of its failures",
+        retry,
+    )
+    .await?;
     // Set right, it recovers without further help.
     let key = right
         .pointer("/data/destination.pub")
@@ -238,7 +252,11 @@ async fn wrong_host_key(stage: Stage) -> Result<()> {
         json!({"data": {"destination.pub": key}}),
     )
     .await?;
-    synced(&east, "copy", "once").await?;
+    let recovered = synced(&east, "copy", "once").await?;
+    assert!(
+        recovered.pointer("/status/retry").is_none(),
+        "{recovered:#}"
+    );
     image_after(&west, "copy", None).await?;
     Ok(())
 }

@@ -221,3 +221,70 @@ async fn output_that_nobody_reads_is_no_failure() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_serves_health_and_the_metrics_that_dashboards_know() -> Result<()> {
+    scenario(
+        Cluster::shared(Who::Caller).await?,
+        "metrics",
+        |stage| async move {
+            let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+            fill_plain(&stage.cluster, &east.volume("data").await?, 5, 1)?;
+            let peer = receiver(&east, &west, "copy", json!({})).await?;
+            let manifest = crate::parts::source("copy", "data", &peer, json!({}));
+            east.apply(crate::parts::manually(manifest, "once")).await?;
+            synced(&east, "copy", "once").await?;
+            for page in ["/healthz", "/readyz"] {
+                let answer = stage.cluster.operator_page(page)?;
+                assert!(
+                    answer
+                        .lines()
+                        .next()
+                        .is_some_and(|line| line.contains(" 200 ")),
+                    "{page}: {answer}"
+                );
+            }
+            let metrics = stage.cluster.operator_page("/metrics")?;
+            let mine: Vec<&str> = metrics
+                .lines()
+                .filter(|line| line.contains(&east.namespace))
+                .collect();
+            for name in [
+                "volsync_missed_intervals_total",
+                "volsync_volume_out_of_sync",
+                "volsync_sync_duration_seconds_count",
+            ] {
+                let line = mine
+                    .iter()
+                    .find(|line| line.starts_with(name))
+                    .with_context(|| format!("no {name} in {mine:?}"))?;
+                for label in ["obj_name=\"copy\"", "role=\"source\"", "method=\"rsync\""] {
+                    assert!(line.contains(label), "{line}");
+                }
+            }
+            Ok(())
+        },
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_named_at_the_start_are_applied_at_the_start() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("site.yaml");
+    std::fs::write(
+        &file,
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: site}\n---\napiVersion: volsync.backube/v1alpha1\nkind: ReplicationDestination\nmetadata: {name: copy, namespace: site}\nspec:\n  rsync: {copyMethod: Snapshot, capacity: 1Gi, accessModes: [ReadWriteOnce]}\n",
+    )?;
+    let cluster = std::sync::Arc::new(Cluster::start_applying(Who::Caller, vec![file]).await?);
+    scenario(cluster, "applied", |stage| async move {
+        let here = stage.site("here").await?;
+        let site = syncline_testkit::Site {
+            namespace: "site".to_owned(),
+            ..here
+        };
+        crate::parts::listening(&site, "copy").await?;
+        Ok(())
+    })
+    .await
+}

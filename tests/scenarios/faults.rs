@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Cluster, Site, Tree, Who, corpus, scenario};
 
@@ -146,6 +146,44 @@ async fn a_destination_killed_in_mid_sync_is_found_again_by_its_source() -> Resu
         west.delete("Pod", pod).await?;
         not_done_yet(&east).await?;
         finished_whole(&east.within(Duration::from_secs(180)), &west, &tree).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_ends_with_the_arguments_it_started_with_and_tells_how_far_it_is() -> Result<()> {
+    let cluster = Cluster::shared(Who::Caller).await?;
+    scenario(cluster, "steady", |stage| async move {
+        let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+        let tree = begin_big_sync(&east, &west).await?;
+        let job = east.get("Job", "volsync-rsync-src-copy").await?;
+        let change =
+            json!({"spec": {"rsync": {"path": "/elsewhere", "moverPodLabels": {"new": "label"}}}});
+        east.merge("ReplicationSource", "copy", change).await?;
+        let far = |object: &Value| {
+            let progress = object.pointer("/status/progress")?;
+            let (done, total) = (
+                progress.get("bytesDone")?.as_i64()?,
+                progress.get("bytesTotal")?.as_i64()?,
+            );
+            (text(progress, "/phase") == Some("Transferring") && done > 0 && total >= done)
+                .then_some(())
+        };
+        east.within(SYNC_CAP)
+            .wait("ReplicationSource", "copy", "progress", far)
+            .await?;
+        let same = east.get("Job", "volsync-rsync-src-copy").await?;
+        assert_eq!(
+            text(&job, "/metadata/uid"),
+            text(&same, "/metadata/uid"),
+            "the Job was made anew"
+        );
+        assert_eq!(job.get("spec"), same.get("spec"), "the Job was changed");
+        not_done_yet(&east).await?;
+        finished_whole(&east, &west, &tree).await?;
+        let rest = east.get("ReplicationSource", "copy").await?;
+        assert!(rest.pointer("/status/progress").is_none(), "{rest:#}");
+        Ok(())
     })
     .await
 }

@@ -91,6 +91,11 @@ async fn both_ends_report_what_the_documentation_shows() -> Result<()> {
             })
             .await?;
         the_source_is_as_documented(&sent)?;
+        let mut told = Vec::new();
+        for event in east.list("Event").await? {
+            told.extend(text(&event, "/reason").map(str::to_owned));
+        }
+        assert!(told.contains(&"TransferStarted".to_owned()), "{told:?}");
         let received = west.get("ReplicationDestination", "my-dest").await?;
         the_destination_is_as_documented(&received, &image)
     })

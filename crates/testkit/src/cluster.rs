@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -30,15 +32,19 @@ const START_CAP: Duration = Duration::from_secs(60);
 const STOP_CAP: Duration = Duration::from_secs(40);
 /// What a cluster serves once its operator can work.
 const OUR_KINDS: [&str; 2] = ["replicationsources", "replicationdestinations"];
-/// Starts `$@`, writes its process id to the file `$PID_FILE`, and stops it when standard input ends.
+/// Starts `$@`, writes its process id to the file `$PID_FILE`, and stops it when standard input ends. When that comes
+/// without the word `keep`, the test has ended without tidying up, and the shell does it.
 const GUARD: &str = r#"
 "$@" </dev/null & child=$!
 echo "$child" > "$PID_FILE.new" && mv "$PID_FILE.new" "$PID_FILE"
 trap '' INT TERM HUP
-cat > /dev/null
+read -r word
 kill -TERM "$child" 2>/dev/null
 wait "$child"
+[ "$word" = keep ] || { chmod -R u+rwX "$FOLDER"; rm -rf "$FOLDER"; }
 "#;
+/// What the guard is told when the cluster's folder is still needed.
+const KEEP: &[u8] = b"keep\n";
 
 /// Who runs the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +62,7 @@ pub struct Cluster {
     who: Who,
     binary: PathBuf,
     guard: Mutex<Option<Child>>,
+    manifests: Vec<PathBuf>,
 }
 
 static SHARED: tokio::sync::Mutex<[Weak<Cluster>; 2]> =
@@ -88,6 +95,15 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// One that applies these manifests when it starts, every time.
+    pub async fn start_applying(who: Who, manifests: Vec<PathBuf>) -> Result<Self> {
+        let mut cluster = Self::prepare(binary()?, &std::env::temp_dir(), who)?;
+        cluster.manifests = manifests;
+        cluster.launch()?;
+        cluster.ready().await?;
+        Ok(cluster)
+    }
+
     fn prepare(mut binary: PathBuf, parent: &Path, who: Who) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("syncline-test-")
@@ -108,6 +124,7 @@ impl Cluster {
             who,
             binary,
             guard: Mutex::new(None),
+            manifests: Vec::new(),
         })
     }
 
@@ -121,9 +138,10 @@ impl Cluster {
         let mut command = Command::new("sh");
         command
             .args(["-c", GUARD, "guard"])
-            .args(self.command_line(&["up".into(), "--data".into(), self.data().into()]));
+            .args(self.command_line(&self.up_arguments()));
         command
             .env("PID_FILE", self.pid_path())
+            .env("FOLDER", self.folder.path())
             .env("HOME", self.data())
             .env_remove("KUBECONFIG");
         command.env(
@@ -136,6 +154,29 @@ impl Cluster {
             .stderr(log);
         *self.guard() = Some(command.spawn().context("cannot start sh")?);
         Ok(())
+    }
+
+    fn up_arguments(&self) -> Vec<OsString> {
+        let mut arguments = ["up", "--http", "127.0.0.1:0", "--data"]
+            .map(OsString::from)
+            .to_vec();
+        arguments.push(self.data().into());
+        for manifest in &self.manifests {
+            arguments.extend(["--filename".into(), manifest.into()]);
+        }
+        arguments
+    }
+
+    /// Asks the operator's own HTTP server for a page: status line, headers and body as they come.
+    pub fn operator_page(&self, path: &str) -> Result<String> {
+        let log = self.log_tail(usize::MAX);
+        let line = log.lines().rev().find(|line| line.starts_with("metrics "));
+        let address = line.and_then(|line| line.rsplit("http://").next());
+        let mut stream = TcpStream::connect(address.context("no address for metrics in the log")?)?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        Ok(page)
     }
 
     /// Waits until the API answers and serves our kinds.
@@ -331,7 +372,10 @@ impl Cluster {
 
     fn close_guard(&self) -> Result<()> {
         if let Some(mut child) = self.guard().take() {
-            drop(child.stdin.take());
+            if let Some(mut input) = child.stdin.take() {
+                // When the shell is gone already there is nobody left to tell.
+                let _ = input.write_all(KEEP);
+            }
             child.wait()?;
         }
         Ok(())

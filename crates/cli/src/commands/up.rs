@@ -1,6 +1,7 @@
 //! `syncline up`: the embedded cluster and the operator in one process.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::{conditions, wait::await_condition};
 use kube::{Api, Client, ResourceExt};
 use syncline_embedded::{Cluster, Config, StartError};
-use syncline_operator::{Options, SystemClock};
+use syncline_operator::{Operator, Options, SystemClock};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Global;
@@ -35,6 +36,9 @@ pub(crate) struct Arguments {
     /// Apply this file or folder once the cluster runs; can be repeated
     #[arg(long = "filename", short = 'f', value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Where the operator serves /metrics, /healthz and /readyz [default: nowhere]; port 0 takes any
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    http: Option<SocketAddr>,
 }
 
 pub(crate) async fn run(
@@ -43,7 +47,8 @@ pub(crate) async fn run(
     environment: &Environment,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    let data = data_folder(global, environment)?;
+    // Volumes carry their folder in the API, where a relative path means nothing.
+    let data = std::path::absolute(data_folder(global, environment)?)?;
     // Read before anything starts: a mistake in a manifest is told at once.
     let manifests = if arguments.files.is_empty() {
         Vec::new()
@@ -55,13 +60,16 @@ pub(crate) async fn run(
     let cluster = start(&data).await?;
     let client = cluster.client();
     serve_our_kinds(&client).await?;
-    let operator = tokio::spawn(syncline_operator::run(
+    let operator = Operator::bind(
         client.clone(),
-        options(),
+        options(arguments.http),
         Arc::new(SystemClock),
-        stop.clone(),
-    ));
-    greet(&cluster, &data, printer);
+    );
+    let operator = operator
+        .await
+        .map_err(|error| Failure::from(anyhow::Error::new(error)))?;
+    greet(&cluster, &data, operator.http_address(), printer);
+    let operator = tokio::spawn(operator.run(stop.clone()));
     let applied = apply_all(&client, &manifests, None, printer).await;
     if applied.is_err() {
         stop.cancel();
@@ -99,10 +107,11 @@ async fn start(data: &Path) -> Result<Cluster, Failure> {
         })
 }
 
-fn options() -> Options {
+fn options(http: Option<SocketAddr>) -> Options {
     Options {
         mover_image: IMAGE.to_owned(),
         rsync_port: RSYNC_PORT,
+        http,
         ..Options::default()
     }
 }
@@ -127,11 +136,14 @@ async fn serve_our_kinds(client: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
-fn greet(cluster: &Cluster, data: &Path, printer: &mut Printer) {
+fn greet(cluster: &Cluster, data: &Path, http: Option<SocketAddr>, printer: &mut Printer) {
     printer.note(&format!("cluster     {}", cluster.url()));
     printer.note(&format!("data        {}", data.display()));
     printer.note(&format!("kubeconfig  {}", cluster.kubeconfig().display()));
     printer.note("operator    runs in this process, rsync listens on port 2022 of each destination's address");
+    if let Some(address) = http {
+        printer.note(&format!("metrics     http://{address}"));
+    }
     printer.note("");
     printer.note(&format!(
         "In another terminal: export KUBECONFIG={}",
