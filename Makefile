@@ -5,6 +5,8 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE := target/$(HOST)/release
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --release --target $(HOST)
 RUN_TOOLS := openssh-server openssh-client rsync sqlite3
+# Scenarios wait more than they compute.
+TEST_THREADS ?= 4
 TEST_TOOLS := $(RUN_TOOLS) acl attr btrfs-progs util-linux xfsprogs
 
 .PHONY: help demo build release test lint fmt crds
@@ -25,7 +27,7 @@ release: ## Build the static binary
 test: lint ## Everything that needs no real cluster: lints, unit, interop, scenarios
 	@tests/tools/ensure-tools $(TEST_TOOLS)
 	$(CARGO) build --locked --workspace --all-targets
-	KUBECTL="$$(tests/tools/fetch-kubectl)" $(CARGO) test --locked --workspace
+	KUBECTL="$$(tests/tools/fetch-kubectl)" RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace
 
 lint: ## Formatting, clippy, layers, CRDs, licences
 	$(CARGO) fmt --all --check
