@@ -17,6 +17,8 @@ use super::{INSIDE, START_FAILED};
 
 /// Runs the outer stage; gives the container's exit code.
 pub(super) fn run(arguments: &[OsString]) -> Result<u8, LaunchError> {
+    privileges::keep_stray_descriptors()
+        .map_err(|source| failed("closed what it was left with", source))?;
     let caller = Caller::of_this_process();
     let control = privileges::control_socket().map_err(LaunchError::Description)?;
     let control = UnixStream::from(control);

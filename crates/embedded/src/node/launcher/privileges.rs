@@ -6,8 +6,9 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::{Errno, FdFlags};
 use rustix::process::{Gid, Uid, getegid, geteuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, UnshareFlags, capabilities, remove_capability_from_bounding_set,
@@ -71,6 +72,30 @@ impl Caller {
 /// The control socket, which is the launcher's standard input.
 pub(super) fn control_socket() -> io::Result<OwnedFd> {
     io::stdin().as_fd().try_clone_to_owned()
+}
+
+/// Keeps descriptors that whoever started the node left open from reaching the container: a folder among them would be
+/// a way out of its root.
+pub(super) fn keep_stray_descriptors() -> io::Result<()> {
+    let listing = std::fs::read_dir("/proc/self/fd")?;
+    let open: Vec<i32> = listing
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    for number in open.into_iter().filter(|number| *number > 2) {
+        #[expect(
+            unsafe_code,
+            reason = "only the flag of a number that is or was open is set; a closed one gives EBADF"
+        )]
+        // SAFETY: the descriptor is used for one fcntl that neither reads, writes nor closes it.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        match rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC) {
+            // The listing's own.
+            Ok(()) | Err(Errno::BADF) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Makes the namespaces of a container; its first process is the next child.

@@ -162,7 +162,9 @@ impl Root<'_> {
     fn devices(&self) -> Result<(), LaunchError> {
         let root = self.fd.as_fd();
         let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-        self.mount("tmpfs", "dev", flags, "mode=0755")?;
+        // A pod may hold the capability to make device nodes: none that it makes here opens. The devices below have
+        // mounts of their own.
+        self.mount("tmpfs", "dev", flags | MountFlags::NODEV, "mode=0755")?;
         for name in DEVICES {
             let of_host = Path::new("/dev").join(name);
             if of_host.exists() {

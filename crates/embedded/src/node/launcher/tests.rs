@@ -258,6 +258,32 @@ async fn a_pod_sees_nothing_of_the_host_but_its_programs() {
 }
 
 #[tokio::test]
+async fn what_the_node_was_started_with_open_does_not_reach_a_pod() {
+    use rustix::fs::{Mode, OFlags, open};
+    let kept = tempfile::tempdir().unwrap();
+    // Without CLOEXEC, as a shell's redirection leaves it.
+    let left_open = open(kept.path(), OFlags::RDONLY, Mode::empty()).unwrap();
+    for runner in runners() {
+        let seen = output(&Bench::new(runner, "ls -l /proc/self/fd /proc/1/fd")).await;
+        let name = kept.path().file_name().unwrap().to_str().unwrap();
+        assert!(!seen.contains(name), "{runner:?}: {seen}");
+    }
+    drop(left_open);
+}
+
+#[tokio::test]
+async fn a_device_node_that_a_pod_makes_does_not_open() {
+    for runner in runners() {
+        let script =
+            "for at in /dev/own /own; do mknod $at c 1 3 && cat $at && echo opened; done; true";
+        let mut bench = Bench::new(runner, script);
+        bench.spec.identity.capabilities = Capabilities::Only(vec!["MKNOD".to_owned()]);
+        let seen = output(&bench).await;
+        assert!(!seen.contains("opened"), "{runner:?}: {seen}");
+    }
+}
+
+#[tokio::test]
 async fn volumes_are_where_the_pod_wants_them() {
     for runner in runners() {
         let bench = Bench::new(
