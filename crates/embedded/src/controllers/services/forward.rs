@@ -5,8 +5,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::SignedDuration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::clock::Clock;
+
+/// After a connection could not be taken: the next try would end the same way at once.
+const REST: SignedDuration = SignedDuration::from_millis(200);
 
 /// Listens until it is dropped. Connections that are open then go on to their end, or to the stop of the cluster.
 pub(super) struct Forwarder {
@@ -19,6 +25,7 @@ impl Forwarder {
     pub(super) async fn start(
         at: SocketAddr,
         targets: Vec<SocketAddr>,
+        clock: Arc<dyn Clock>,
         stop: &CancellationToken,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(at).await?;
@@ -27,6 +34,7 @@ impl Forwarder {
         tokio::spawn(accept(
             listener,
             Arc::clone(&targets),
+            clock,
             end.clone(),
             stop.clone(),
         ));
@@ -45,6 +53,7 @@ impl Forwarder {
 async fn accept(
     listener: TcpListener,
     targets: Arc<Mutex<Vec<SocketAddr>>>,
+    clock: Arc<dyn Clock>,
     end: CancellationToken,
     stop: CancellationToken,
 ) {
@@ -59,7 +68,7 @@ async fn accept(
             Err(error) => {
                 // Out of descriptors, or the client gave up: the others are served all the same.
                 tracing::warn!(%error, "a connection to a Service could not be taken");
-                tokio::task::yield_now().await;
+                clock.sleep_until(clock.now() + REST).await;
                 continue;
             }
         };
@@ -103,6 +112,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::clock::SystemClock;
 
     #[tokio::test]
     async fn each_direction_ends_by_itself() {
@@ -112,7 +122,9 @@ mod tests {
         let at = spare.local_addr().unwrap();
         drop(spare);
         let stop = CancellationToken::new();
-        let forwarder = Forwarder::start(at, vec![target], &stop).await.unwrap();
+        let forwarder = Forwarder::start(at, vec![target], Arc::new(SystemClock), &stop)
+            .await
+            .unwrap();
         let serve = tokio::spawn(async move {
             let (mut stream, _) = pod.accept().await.unwrap();
             let mut asked = Vec::new();
@@ -140,9 +152,14 @@ mod tests {
         let at = spare.local_addr().unwrap();
         drop(spare);
         let targets = vec![dead, pod.local_addr().unwrap()];
-        let _forwarder = Forwarder::start(at, targets, &CancellationToken::new())
-            .await
-            .unwrap();
+        let _forwarder = Forwarder::start(
+            at,
+            targets,
+            Arc::new(SystemClock),
+            &CancellationToken::new(),
+        )
+        .await
+        .unwrap();
         let (client, served) = tokio::join!(TcpStream::connect(at), pod.accept());
         client.unwrap();
         served.unwrap();

@@ -113,7 +113,8 @@ impl Services {
         let mut failed = None;
         for at in missing {
             let targets = wanted.get(&at).cloned().unwrap_or_default();
-            match Forwarder::start(at, targets, &self.context.stop).await {
+            let clock = Arc::clone(&self.context.clock);
+            match Forwarder::start(at, targets, clock, &self.context.stop).await {
                 Ok(forwarder) => drop(
                     self.lock()
                         .entry(key.clone())
