@@ -212,3 +212,19 @@ fn big_file(pair: &Pair) {
         &target,
     ]));
 }
+
+#[test]
+fn a_source_that_loses_its_volume_between_two_tries_empties_nothing() {
+    let pair = Pair::new();
+    std::fs::write(pair.src().join("file"), "content").unwrap();
+    std::fs::write(pair.dst().join("file"), "content").unwrap();
+    let source = pair.start_source(&[
+        ("LAST_SYNCED_ENTRIES", "1"),
+        ("SYNCLINE_WAIT_UNIT_MS", "1500"),
+    ]);
+    source.wait_for("next try in");
+    std::fs::remove_file(pair.src().join("file")).unwrap();
+    let _destination = pair.destination(&[]);
+    source.end().failed("SourceUnexpectedlyEmpty");
+    assert!(pair.dst().join("file").exists());
+}

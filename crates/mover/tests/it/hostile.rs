@@ -159,3 +159,51 @@ fn a_second_transfer_waits_for_the_first_or_is_refused() {
     pair.source(&[]).succeeded();
     destination.end().succeeded();
 }
+
+#[test]
+fn a_merge_rule_does_not_read_files_outside_of_the_volume() {
+    let pair = Pair::new();
+    let secret = pair.path("keys/words");
+    std::fs::write(&secret, "told\n").unwrap();
+    std::os::unix::fs::symlink(&secret, pair.src().join("rules")).unwrap();
+    let _destination = pair.destination(&[]);
+    assert!(pair.volsync_rsync(&[], ".").status.success());
+    let rules = [
+        format!("--filter=dir-merge,- {}", secret.display()),
+        "--filter=dir-merge,- ../keys/words".to_owned(),
+        "--filter=dir-merge,- rules".to_owned(),
+    ];
+    for rule in rules {
+        // A line that was read as a rule would keep the file of that name from being deleted.
+        std::fs::write(pair.dst().join("told"), "").unwrap();
+        let rsync = pair.volsync_rsync(&[&rule], ".");
+        assert!(
+            !rsync.status.success() || !pair.dst().join("told").exists(),
+            "{rule}: {rsync:?}"
+        );
+    }
+}
+
+#[test]
+fn many_sessions_at_once_do_not_deafen_the_destination() {
+    let pair = Pair::new();
+    std::fs::write(pair.src().join("file"), "content").unwrap();
+    let mut destination = pair.destination(&[]);
+    let calls: Vec<_> = (0..60)
+        .map(|_| {
+            pair.ssh("source")
+                .args([&pair.address, "sh"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for mut call in calls {
+        assert!(!call.wait().unwrap().success());
+    }
+    assert!(destination.is_running());
+    pair.source(&[]).succeeded();
+    destination.end().succeeded();
+}

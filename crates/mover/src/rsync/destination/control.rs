@@ -1,6 +1,7 @@
 //! The supervisor's end of the gates' socket: each connection becomes events.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -9,6 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::report::{Fault, reason};
 use crate::rsync::gate::talk::{Answer, Request, SOCKET};
+
+/// After a connection could not be taken: the next try would end the same way at once.
+const REST: Duration = Duration::from_millis(200);
 
 /// The longest line that a gate sends.
 const LONGEST_LINE: u64 = 16 * 1024;
@@ -43,9 +47,16 @@ pub(super) fn listen(
     })?;
     tokio::spawn(async move {
         let mut connection = 0;
-        while let Ok((stream, _)) = listener.accept().await {
-            connection += 1;
-            tokio::spawn(converse(stream, connection, events.clone(), stop.clone()));
+        while !stop.is_cancelled() {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    connection += 1;
+                    tokio::spawn(converse(stream, connection, events.clone(), stop.clone()));
+                }
+                // Out of descriptors while a peer opens session after session. A destination that stopped listening
+                // would never hear of its source's end.
+                Err(_) => tokio::time::sleep(REST).await,
+            }
         }
     });
     Ok(())

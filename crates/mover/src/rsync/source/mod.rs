@@ -125,6 +125,11 @@ impl Source<'_> {
     }
 
     async fn try_once(&self, ask: Ask) -> Result<Totals, Setback> {
+        // A volume may go away between two tries.
+        guard_against_emptiness(self.settings).map_err(|fault| Setback {
+            fault,
+            next: Next::GiveUp,
+        })?;
         let answered_in = self.knock().await?;
         let compress = match self.settings.compress {
             Compress::Auto => answered_in > NEAR,
