@@ -164,6 +164,15 @@ fn relinquish(
     });
 }
 
+/// Lets go of the image that a run began to make and whose Job is gone: it has not what the next run receives, and must
+/// not become that run's image.
+pub(super) fn drop_unfinished_image(draft: &mut Draft<'_>, input: &Input<'_>) {
+    forget_snapshot_name(draft, input);
+    if let Some(snapshot) = &input.world.snapshot {
+        drop_snapshot(draft, input, snapshot);
+    }
+}
+
 /// Takes the name of the image in the making off the volume: the next run's has another.
 fn forget_snapshot_name(draft: &mut Draft<'_>, input: &Input<'_>) {
     for claim in [

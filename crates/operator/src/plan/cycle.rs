@@ -11,7 +11,7 @@ use syncline_api::status::Retry;
 use syncline_api::{GoDuration, conditions as names_of};
 use syncline_schedule::{Assessment, History, Trigger};
 
-use super::cleanup::{After, relinquish_marked, sweep};
+use super::cleanup::{After, drop_unfinished_image, relinquish_marked, sweep};
 use super::copies::{check, prepare};
 use super::draft::{Draft, reference, same};
 use super::job::{Run, build, parallelism};
@@ -358,6 +358,9 @@ fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
     }
     if let Some(retry) = draft.state.retry.as_mut() {
         retry.next_attempt = None;
+    }
+    if input.subject.key.side == Side::Destination {
+        drop_unfinished_image(draft, input);
     }
     let data = match prepare(draft, input, &wish.volume) {
         Ok(data) => data,

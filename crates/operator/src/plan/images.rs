@@ -23,6 +23,8 @@ pub(super) fn publish(
     run: &Run,
 ) -> Result<Option<TypedLocalObjectReference>, Fault> {
     if !run.snapshot {
+        // Nothing was copied, so what was said of an earlier copy holds no more.
+        judge(draft, input, []);
         let group = Some(String::new());
         return Ok(Some(TypedLocalObjectReference {
             api_group: group,

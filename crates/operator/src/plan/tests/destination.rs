@@ -290,6 +290,59 @@ fn the_method_of_a_run_is_the_one_it_started_with() {
 }
 
 #[test]
+fn an_image_begun_by_a_run_whose_job_was_removed_is_not_that_of_the_next_run() {
+    let mut model = Model::destination(json!({"manual": "1"}), json!({}));
+    model.settle();
+    model.give_address();
+    model.settle();
+    model.succeed();
+    model.settle();
+    let begun = "volsync-db-dst-20260101000030";
+    assert_eq!(model.names("VolumeSnapshot"), [begun]);
+    model.objects.remove(&("Job".to_owned(), JOB.to_owned()));
+    model.snapshots_become_ready();
+    model.pass(5);
+    model.settle();
+    assert!(
+        model.object("Job", JOB).is_some(),
+        "the transfer is repeated"
+    );
+    assert!(model.names("VolumeSnapshot").is_empty());
+    model.succeed();
+    model.settle();
+    model.snapshots_become_ready();
+    model.settle();
+    assert_eq!(image(&model), "volsync-db-dst-20260101000035");
+}
+
+#[test]
+fn what_was_said_of_an_earlier_copy_goes_when_the_image_is_the_volume_itself() {
+    let mut model = Model::destination(json!({"manual": "1"}), json!({}));
+    model.settle();
+    model.give_address();
+    model.settle();
+    model.succeed();
+    model.settle();
+    let name = "volsync-db-dst-20260101000030";
+    model.object_mut("VolumeSnapshot", name).unwrap()["metadata"]["annotations"] =
+        json!({"embedded.syncline.dev/consistency": "none"});
+    model.snapshots_become_ready();
+    model.settle();
+    let judged = |model: &Model| {
+        model.status()["conditions"]
+            .to_string()
+            .contains("Consistent")
+    };
+    assert!(judged(&model));
+    model.edit(json!({"trigger": {"manual": "2"}, "rsync": {"copyMethod": "Direct"}}));
+    model.settle();
+    model.succeed();
+    model.settle();
+    assert_eq!(model.status()["latestImage"]["name"], VOLUME);
+    assert!(!judged(&model), "{:#?}", model.status());
+}
+
+#[test]
 fn what_the_storage_says_of_an_image_is_on_the_image_and_in_a_condition() {
     let mut model = Model::destination(json!({"manual": "1"}), json!({}));
     model.settle();

@@ -381,15 +381,19 @@ impl Model {
         if self.status()["latestImage"]["name"] == json!(image.name) {
             return;
         }
+        let job = self
+            .object("Job", &self.job_name())
+            .expect("an image comes from a Job");
         if image.kind == "VolumeSnapshot" {
             let snapshot = self
                 .object("VolumeSnapshot", &image.name)
                 .expect("an image exists");
             assert_eq!(snapshot["status"]["readyToUse"], true);
+            assert!(
+                made_at(snapshot) > made_at(job),
+                "an image has what its run received"
+            );
         }
-        let job = self
-            .object("Job", &self.job_name())
-            .expect("an image comes from a Job");
         assert_eq!(job["status"]["succeeded"], 1);
     }
 
@@ -522,6 +526,12 @@ impl Model {
             name: NAME.into(),
         }
     }
+}
+
+/// The place of an object in the order in which all were made.
+fn made_at(object: &Value) -> u64 {
+    let uid = object["metadata"]["uid"].as_str().unwrap();
+    uid.trim_start_matches("uid-").parse().unwrap()
 }
 
 fn kind_name(kind: Kind) -> &'static str {
