@@ -234,6 +234,25 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_got_as_a_list_is_applied_as_one() {
+        with_kubectl(|kubectl| {
+            kubectl.prints("apply -f -", ONE);
+            kubectl.prints("create secret generic two --from-literal=k=v", "");
+            let both = kubectl.prints("get cm/one secret/two -o yaml", "");
+            assert!(both.contains("kind: List"), "{both}");
+            kubectl.prints("delete cm/one secret/two", "");
+            assert_eq!(
+                kubectl.prints("apply -f -", &both),
+                "configmap/one created\nsecret/two created\n"
+            );
+            let wrong = both.replace("\n  data:", "\n  dta:");
+            let refused = kubectl.complains("apply -f -", &wrong);
+            assert!(refused.contains("unknown field \"dta\""), "{refused}");
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn server_side_apply_names_who_holds_a_field() {
         with_kubectl(|kubectl| {
             let two = ONE.replace("\"1\"", "\"3\"");

@@ -6,6 +6,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha512};
 
+use super::v2;
 use crate::discovery::{Answer, answered, plain};
 use crate::kinds::{Registry, Resource};
 
@@ -44,7 +45,7 @@ fn index(documents: &[(String, String)]) -> String {
     json!({ "paths": paths }).to_string()
 }
 
-fn base(group: &str, version: &str) -> String {
+pub(super) fn base(group: &str, version: &str) -> String {
     if group.is_empty() {
         format!("api/{version}")
     } else {
@@ -64,8 +65,8 @@ fn hash(text: &str) -> String {
 /// Answers `/openapi/…`; `None` for other paths.
 pub(crate) fn handle(path: &str, headers: &HeaderMap, registry: &Registry) -> Option<Answer> {
     let rest = path.strip_prefix("/openapi/")?;
-    if rest == "v2" || rest.starts_with("v2/") {
-        return Some(plain(StatusCode::NOT_FOUND, "404 page not found\n"));
+    if rest == "v2" {
+        return Some(v2::answer(headers, registry));
     }
     let document = rest.strip_prefix("v3")?.trim_matches('/');
     let documents = registry.documents();
@@ -108,7 +109,7 @@ fn document(registry: &Registry, group: &str, version: &str) -> String {
     document.to_string()
 }
 
-fn kind_of(resource: &dyn Resource, kind: &str) -> Value {
+pub(super) fn kind_of(resource: &dyn Resource, kind: &str) -> Value {
     json!({ "group": resource.group(), "version": resource.version(), "kind": kind })
 }
 

@@ -1,7 +1,9 @@
-//! `OpenAPI` documents of the kinds served: v3, per group and version, and the index with their hashes.
+//! `OpenAPI` documents of the kinds served: v3, per group and version, and the index with their hashes; of v2 what
+//! clients still look up there.
 
 mod built_in;
 mod documents;
+mod v2;
 
 use serde_json::{Map, Value, json};
 
