@@ -1,6 +1,7 @@
 //! The same work done with `syncline`'s own commands, as somebody without kubectl does it.
 
-use std::process::Output;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -168,6 +169,54 @@ fn get_shows_it_in_every_form(cluster: &Cluster, namespace: &str) -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watch_shows_each_change_as_a_row() -> Result<()> {
+    scenario(
+        Cluster::shared(Who::Caller).await?,
+        "watched",
+        |stage| async move {
+            let east = stage.site("east").await?;
+            let command = ["get", "pvc", "-w", "-n", &east.namespace];
+            let mut watch = stage
+                .cluster
+                .syncline(command)
+                .stdout(Stdio::piped())
+                .spawn()?;
+            let output = watch.stdout.take().context("no output")?;
+            east.volume("data").await?;
+            east.delete("PersistentVolumeClaim", "data").await?;
+            let rows = tokio::task::spawn_blocking(move || {
+                let lines = BufReader::new(output).lines().map_while(Result::ok);
+                let mut rows: Vec<String> = Vec::new();
+                for line in lines {
+                    rows.push(line);
+                    if rows.last().is_some_and(|row| row.contains("Terminating")) {
+                        break;
+                    }
+                }
+                rows
+            })
+            .await?;
+            watch.kill()?;
+            watch.wait()?;
+            assert!(
+                rows.first()
+                    .is_some_and(|row| row.starts_with("NAME   STATUS")),
+                "{rows:?}"
+            );
+            for state in ["Pending", "Bound", "Terminating"] {
+                assert!(
+                    rows.iter()
+                        .any(|row| row.starts_with("data   ") && row.contains(state)),
+                    "no {state} in {rows:?}"
+                );
+            }
+            Ok(())
+        },
+    )
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failures_have_words_and_exit_codes() -> Result<()> {
     let cluster = Cluster::shared(Who::Caller).await?;
     let (_, notes, code) = run(&cluster, &["get", "pod", "nobody"])?;
@@ -209,8 +258,8 @@ async fn output_that_nobody_reads_is_no_failure() -> Result<()> {
     let cluster = Cluster::shared(Who::Caller).await?;
     let mut child = cluster
         .syncline(["completions", "bash"])
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()?;
     drop(child.stdout.take());
     let output = child.wait_with_output()?;

@@ -10,8 +10,8 @@ pub(crate) const ACCEPT: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,ap
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Table {
-    #[serde(default)]
-    column_definitions: Vec<Column>,
+    /// Absent in all events of a watch but the first.
+    column_definitions: Option<Vec<Column>>,
     #[serde(default)]
     rows: Vec<Row>,
     #[serde(default)]
@@ -43,6 +43,20 @@ pub(crate) struct Style {
 }
 
 impl Table {
+    /// The table with the columns of an earlier one, unless it brings its own.
+    #[must_use]
+    pub(crate) fn following(mut self, earlier: &Self) -> Self {
+        if self.columns().is_empty() {
+            self.column_definitions
+                .clone_from(&earlier.column_definitions);
+        }
+        self
+    }
+
+    fn columns(&self) -> &[Column] {
+        self.column_definitions.as_deref().unwrap_or_default()
+    }
+
     /// Whether there is nothing to show.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
@@ -67,7 +81,7 @@ impl Table {
     pub(crate) fn heading(&self, style: Style) -> Vec<String> {
         let namespace = style.namespaces.then(|| "NAMESPACE".to_owned());
         let columns = self
-            .column_definitions
+            .columns()
             .iter()
             .filter(|column| style.wide || column.priority == 0);
         namespace
@@ -90,7 +104,7 @@ impl Table {
                 .to_owned()
         });
         let cells = self
-            .column_definitions
+            .columns()
             .iter()
             .zip(&row.cells)
             .filter(|(column, _)| style.wide || column.priority == 0);
@@ -156,6 +170,17 @@ mod tests {
         east        database   2026-11-21T10:00:00Z   here
         west        photos     <none>                 here
         ");
+    }
+
+    #[test]
+    fn later_events_of_a_watch_have_the_columns_of_the_first() {
+        let event: Table = serde_json::from_value(json!({
+            "columnDefinitions": null, "metadata": {"resourceVersion": "43"},
+            "rows": [{"cells": ["database", "2026-11-21T10:05:00Z", "here"], "object": {}}],
+        }))
+        .unwrap();
+        let lines = event.following(&table()).lines(Style::default());
+        assert_eq!(lines, [["database", "2026-11-21T10:05:00Z"]]);
     }
 
     #[test]

@@ -234,7 +234,8 @@ async fn watch(
             {
                 seen.clone_into(&mut version);
             }
-            let mut change: Table = serde_json::from_value(object)?;
+            let change: Table = serde_json::from_value(object)?;
+            let mut change = change.following(&table);
             if let Some(name) = &question.name {
                 change.keep(name);
             }
