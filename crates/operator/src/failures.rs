@@ -5,17 +5,34 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::kinds::Key;
 
-/// How often in a row looking at each resource failed.
 #[derive(Debug, Default)]
-pub struct Failures(Mutex<HashMap<Key, u32>>);
+struct Streak {
+    count: u32,
+    refusal: Option<String>,
+}
+
+/// How often in a row looking at each resource failed, and what the API server last refused.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<HashMap<Key, Streak>>);
 
 impl Failures {
     /// Counts one more failure; returns how many there are now.
     pub fn count(&self, key: &Key) -> u32 {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = all.entry(key.clone()).or_default();
-        *count = count.saturating_add(1);
-        *count
+        self.with(key, |streak| {
+            streak.count = streak.count.saturating_add(1);
+            streak.count
+        })
+    }
+
+    /// Remembers what the API server refused, in words.
+    pub fn refused(&self, key: &Key, words: String) {
+        self.with(key, |streak| streak.refusal = Some(words));
+    }
+
+    /// What the API server refused in the looks that failed, if it refused anything.
+    pub fn refusal(&self, key: &Key) -> Option<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(key)?.refusal.clone()
     }
 
     /// Starts anew.
@@ -24,5 +41,10 @@ impl Failures {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(key);
+    }
+
+    fn with<T>(&self, key: &Key, change: impl FnOnce(&mut Streak) -> T) -> T {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(all.entry(key.clone()).or_default())
     }
 }

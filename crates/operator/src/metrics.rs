@@ -21,9 +21,6 @@ const MISSED: &str = "volsync_missed_intervals_total";
 const DURATION: &str = "volsync_sync_duration_seconds";
 const OUT_OF_SYNC: &str = "volsync_volume_out_of_sync";
 
-/// The value of the label `method` of the rsync mover.
-pub const RSYNC: &str = "rsync";
-
 /// One fact to be counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Measure {
@@ -67,6 +64,14 @@ impl Metrics {
                 }
             }
         }
+    }
+
+    /// Drops the series of a resource that tell of another method than `method`.
+    pub fn settle_on(&self, key: &Key, method: &'static str) {
+        self.series
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(known, with), _| known != key || *with == method);
     }
 
     /// Drops all series of a resource that is no more.
@@ -160,6 +165,8 @@ mod tests {
     use super::*;
     use crate::kinds::Side;
 
+    const RSYNC: &str = "rsync";
+
     fn key(name: &str) -> Key {
         Key {
             side: Side::Source,
@@ -202,6 +209,19 @@ mod tests {
         let text = metrics.render(now);
         assert!(!text.contains("\"db\""));
         assert!(text.contains("\"web\""));
+    }
+
+    #[test]
+    fn a_resource_that_changes_its_method_has_series_of_the_new_one_only() {
+        let (metrics, now) = (Metrics::default(), Timestamp::UNIX_EPOCH);
+        metrics.record(&key("db"), "restic", Measure::OutOfSync(true), now);
+        metrics.record(&key("web"), "restic", Measure::OutOfSync(true), now);
+        metrics.record(&key("db"), RSYNC, Measure::OutOfSync(true), now);
+        metrics.settle_on(&key("db"), RSYNC);
+        let text = metrics.render(now);
+        assert!(!text.contains("method=\"restic\",obj_name=\"db\""));
+        assert!(text.contains("method=\"rsync\",obj_name=\"db\""));
+        assert!(text.contains("method=\"restic\",obj_name=\"web\""));
     }
 
     #[test]

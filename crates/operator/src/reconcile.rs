@@ -14,14 +14,14 @@ use crate::events::Events;
 use crate::failures::Failures;
 use crate::follow::Followers;
 use crate::kinds::Key;
-use crate::metrics::{Metrics, RSYNC};
+use crate::metrics::Metrics;
 use crate::observe::{self, Resource};
 use crate::plan::{Call, Input, Moment, Plan, Settings, plan, refused};
 use crate::queue::Queue;
 use crate::slots::Slots;
 use crate::status::{State, document};
 use crate::subject::Subject;
-use crate::validate::validate;
+use crate::validate::{chosen_mover, validate};
 
 /// What all looks share.
 pub struct Context {
@@ -84,6 +84,7 @@ impl Context {
         let mut world = Box::pin(observe::world(&self.client, &subject)).await?;
         world.progress = self.followers.progress(key);
         world.may_start = self.may_start(&subject);
+        world.refusal = self.failures.refusal(key);
 
         // validate
         let moment = moment(&*self.clock);
@@ -155,6 +156,7 @@ impl Context {
     ) -> Result<(), apply::Error> {
         match error {
             apply::Error::Refused { .. } => {
+                self.failures.refused(&subject.key, error.to_string());
                 self.write_status(resource, subject, &refused(input, &error.to_string()))
                     .await
             }
@@ -165,8 +167,13 @@ impl Context {
     /// Events, metrics and calls: what follows from the plan outside of the resource's own objects.
     async fn tell(&self, subject: &Subject, plan: &Plan) {
         let now = self.clock.now();
-        for measure in &plan.measures {
-            self.metrics.record(&subject.key, RSYNC, *measure, now);
+        // Without exactly one mover there is no value for the label `method`, and nothing to measure.
+        if let Some(mover) = chosen_mover(&subject.spec) {
+            self.metrics.settle_on(&subject.key, mover.as_str());
+            for measure in &plan.measures {
+                self.metrics
+                    .record(&subject.key, mover.as_str(), *measure, now);
+            }
         }
         self.events
             .emit(&self.client, subject, &plan.events, now)

@@ -92,6 +92,8 @@ pub struct World {
     pub nodes: Vec<Node>,
     /// Whether another transfer may start now.
     pub may_start: bool,
+    /// What the API server refused when the resource was looked at last.
+    pub refusal: Option<String>,
 }
 
 impl World {

@@ -100,11 +100,11 @@ fn assess(
 
 fn measure(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
     let last = input.subject.state.last_sync_time;
-    let missed = assess(input, footing, last).is_some_and(|assessment| assessment.missed_deadline);
-    draft
-        .plan
-        .measures
-        .push(Measure::OutOfSync(last.is_none() || missed));
+    let missed = assess(input, footing, last).map(|assessment| assessment.missed_deadline);
+    // Without a readable schedule nothing is known of its deadlines, and what was said last stands.
+    if let Some(behind) = last.is_none().then_some(true).or(missed) {
+        draft.plan.measures.push(Measure::OutOfSync(behind));
+    }
 }
 
 // === a run goes on ===
@@ -400,7 +400,11 @@ fn rest(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
         return complain_at_rest(draft, &fault.to_string());
     }
     if assessment.is_some_and(|assessment| assessment.due) {
-        if !pending {
+        if pending {
+            let mut held = waiting(input, wish);
+            "Waiting for an address of the mover's Service".clone_into(&mut held.message);
+            draft.say(held);
+        } else {
             start(draft, input, wish);
         }
         return;

@@ -125,6 +125,15 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn finish(mut self) -> Plan {
+        // What was refused may be refused again. Were the status to say otherwise until then, the two would take turns
+        // with a write each, and every write would be the event that starts the next turn.
+        if let Some(words) = &self.input.world.refusal
+            && (self.plan.apply.len() + self.plan.changes.len() + self.plan.delete.len()) > 0
+        {
+            self.complain(words);
+            // If it is taken this time, the next look says so.
+            self.wake(self.input.now());
+        }
         self.plan.status = Some(self.state);
         self.plan
     }

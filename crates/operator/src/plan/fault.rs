@@ -189,7 +189,9 @@ pub enum Fault {
         pod: String,
     },
     /// The mover's pod does not come up.
-    #[error("the mover's pod {namespace}/{pod} does not start: {reason}")]
+    #[error(
+        "the mover's pod {namespace}/{pod} does not start: {reason}; remove what keeps it (kubectl describe pod tells more), and it starts by itself"
+    )]
     PodStuck {
         /// The pod's namespace.
         namespace: String,

@@ -200,8 +200,8 @@ pub(super) fn running<'a>(input: &Input<'a>) -> Option<&'a Pod> {
         .find(|pod| phase_of(pod) == Some("Running") && pod.metadata.deletion_timestamp.is_none())
 }
 
-/// Why a pod does not start, if it does not: at once when the kubelet says so, after a while when no node has room.
-/// The second value is when to look again.
+/// Why a pod does not start, if it has not for a while. The second value is when to look again.
+/// Not at once: a volume that is still being made and an image that is still being pulled look the same at first.
 pub(super) fn stuck(input: &Input<'_>) -> (Option<Fault>, Option<jiff::Timestamp>) {
     let Some(pod) = input
         .world

@@ -89,6 +89,14 @@ pub fn validate(subject: &Subject, now: Timestamp, zone: &TimeZone) -> Result<Va
     })
 }
 
+/// The one mover that a spec chooses, whether or not this version has it.
+pub fn chosen_mover(spec: &Spec) -> Option<Mover> {
+    match movers(spec).0.as_slice() {
+        [one] => Some(*one),
+        _ => None,
+    }
+}
+
 fn list(movers: &[Mover]) -> String {
     movers
         .iter()

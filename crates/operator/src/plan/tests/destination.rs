@@ -47,6 +47,7 @@ fn a_load_balancer_without_an_address_is_named_after_a_while() {
         model.status()["rsync"]["address"].is_null(),
         "the cluster address is not the load balancer's"
     );
+    assert!(model.says().1.contains("Waiting for an address"));
     assert_eq!(
         model.plan().wake,
         Some("2026-01-01T00:00:45Z".parse().unwrap())

@@ -243,3 +243,23 @@ fn what_is_wrong_while_a_job_runs_is_said_beside_it() {
     assert!(reconciled["message"].as_str().unwrap().contains("nonsense"));
     assert_eq!(reconciled["observedGeneration"], 2);
 }
+
+#[test]
+fn what_the_server_refuses_to_delete_is_said_once_and_not_in_turns_with_cleaning_up() {
+    let mut model = Model::source(json!({"manual": "1"}), json!({"copyMethod": "Direct"}));
+    model.settle();
+    model.succeed();
+    model.step(1);
+    assert!(!model.status()["lastSyncTime"].is_null());
+    model.refusal = Some("Job site-a/volsync-rsync-src-db could not be deleted: no".to_owned());
+    model.step(1);
+    assert_eq!(model.says().0, "Error");
+    assert!(model.says().1.contains("could not be deleted"));
+    let plan = model.plan();
+    assert_eq!(plan.delete.len(), 1, "it is tried again");
+    let change = model.parsed().status_change(&plan.status.unwrap());
+    assert_eq!(change, None, "but nothing else is written");
+    model.refusal = None;
+    model.settle();
+    assert_eq!(model.says().0, "WaitingForManual");
+}

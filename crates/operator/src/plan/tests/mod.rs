@@ -9,6 +9,7 @@
 mod destination;
 mod faults;
 mod job;
+mod measures;
 mod model;
 mod properties;
 mod source;

@@ -29,6 +29,8 @@ pub(super) struct Model {
     pub(super) may_start: bool,
     pub(super) classes: Found,
     pub(super) snapshots_known: bool,
+    /// What the API server refused in the look before.
+    pub(super) refusal: Option<String>,
     /// Every reason of every event.
     pub(super) events: Vec<&'static str>,
     counter: u64,
@@ -56,6 +58,7 @@ impl Model {
             may_start: true,
             classes: Found::NotNamed,
             snapshots_known: true,
+            refusal: None,
             events: Vec::new(),
             counter: 0,
         };
@@ -224,6 +227,7 @@ impl Model {
             snapshot_class: self.classes,
             snapshots_known: self.snapshots_known,
             may_start: self.may_start,
+            refusal: self.refusal.clone(),
             ..World::default()
         };
         let mounted = world.job.as_ref().and_then(crate::plan::mounted_claim);
