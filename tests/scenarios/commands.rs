@@ -5,8 +5,9 @@ use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use syncline_testkit::scenario::Stage;
+use syncline_testkit::scenario::{CAP, Stage};
 use syncline_testkit::{Cluster, Tree, Who, corpus, scenario};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::parts::{
     fill_plain, give, image_after, must_be_alike, receiver, synced, text, tree_of_image,
@@ -170,50 +171,50 @@ fn get_shows_it_in_every_form(cluster: &Cluster, namespace: &str) -> Result<()> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_shows_each_change_as_a_row() -> Result<()> {
-    scenario(
-        Cluster::shared(Who::Caller).await?,
-        "watched",
-        |stage| async move {
-            let east = stage.site("east").await?;
-            let command = ["get", "pvc", "-w", "-n", &east.namespace];
-            let mut watch = stage
-                .cluster
-                .syncline(command)
-                .stdout(Stdio::piped())
-                .spawn()?;
-            let output = watch.stdout.take().context("no output")?;
-            east.volume("data").await?;
-            east.delete("PersistentVolumeClaim", "data").await?;
-            let rows = tokio::task::spawn_blocking(move || {
-                let lines = BufReader::new(output).lines().map_while(Result::ok);
-                let mut rows: Vec<String> = Vec::new();
-                for line in lines {
-                    rows.push(line);
-                    if rows.last().is_some_and(|row| row.contains("Terminating")) {
-                        break;
-                    }
-                }
-                rows
-            })
-            .await?;
-            watch.kill()?;
-            watch.wait()?;
-            assert!(
-                rows.first()
-                    .is_some_and(|row| row.starts_with("NAME   STATUS")),
-                "{rows:?}"
-            );
-            for state in ["Pending", "Bound", "Terminating"] {
-                assert!(
-                    rows.iter()
-                        .any(|row| row.starts_with("data   ") && row.contains(state)),
-                    "no {state} in {rows:?}"
-                );
+    scenario(Cluster::shared(Who::Caller).await?, "watched", watched).await
+}
+
+async fn watched(stage: Stage) -> Result<()> {
+    let east = stage.site("east").await?;
+    east.volume("data").await?;
+    let command = ["get", "pvc", "-w", "-n", &east.namespace];
+    let mut command = stage.cluster.syncline(command);
+    let mut watch = command.stdout(Stdio::piped()).spawn()?;
+    let (send, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    let output = BufReader::new(watch.stdout.take().context("no output")?);
+    // Ends with the command, which is killed below.
+    let reading = std::thread::spawn(move || {
+        for line in output.lines().map_while(Result::ok) {
+            drop(send.send(line));
+        }
+    });
+    let heading = next_with(&mut lines, "").await;
+    let listed = next_with(&mut lines, "Bound").await;
+    east.delete("PersistentVolumeClaim", "data").await?;
+    let changed = next_with(&mut lines, "Terminating").await;
+    watch.kill()?;
+    watch.wait()?;
+    reading.join().ok().context("the reader broke off")?;
+    assert!(heading?.starts_with("NAME   STATUS"));
+    assert!(listed?.starts_with("data   Bound"));
+    assert!(changed?.starts_with("data   Terminating"));
+    Ok(())
+}
+
+/// The next line that has this word.
+async fn next_with(lines: &mut UnboundedReceiver<String>, word: &str) -> Result<String> {
+    let next = async {
+        while let Some(line) = lines.recv().await {
+            if line.contains(word) {
+                return Some(line);
             }
-            Ok(())
-        },
-    )
-    .await
+        }
+        None
+    };
+    let line = tokio::time::timeout(CAP, next).await;
+    line.ok()
+        .flatten()
+        .with_context(|| format!("no line with {word:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
