@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use syncline_api::names::Side;
+use syncline_api::names::{self, Mover, Side};
 use syncline_api::{GROUP, ReplicationDestination, ReplicationSource};
 
 use crate::kinds::{Key, kind_of};
@@ -85,6 +85,26 @@ pub fn destination_names(
     is(destination, name, object)
 }
 
+/// Whether an object bears a name that one of `key`'s own would. Nothing on somebody else's object points to the resource
+/// in whose way it stands, so when it goes its name is all there is to go by.
+pub fn stood_in_the_way(key: &Key, object: &ObjectMeta) -> bool {
+    let (side, name) = (key.side, key.name.as_str());
+    let made: [fn(Side, &str) -> String; 7] = [
+        |side, name| names::job(Mover::Rsync, side, name),
+        |side, name| names::service(Mover::Rsync, side, name),
+        // A source's snapshot has the same name.
+        |side, name| names::data_pvc(Mover::Rsync, side, name),
+        names::ssh_keys_main,
+        names::ssh_keys_source,
+        names::ssh_keys_destination,
+        names::service_account,
+    ];
+    object.namespace.as_deref() == Some(key.namespace.as_str())
+        && made
+            .into_iter()
+            .any(|derive| object.name.as_deref() == Some(derive(side, name).as_str()))
+}
+
 /// Same name, and same namespace unless the object has none.
 fn is<K: Resource>(resource: &K, name: Option<&String>, object: &ObjectMeta) -> bool {
     name.is_some()
@@ -133,6 +153,27 @@ mod tests {
                 name: "db".into()
             }]
         );
+    }
+
+    #[test]
+    fn what_stood_in_the_way_is_known_by_its_name() {
+        let key = Key {
+            side: Side::Source,
+            namespace: "ns".into(),
+            name: "db".into(),
+        };
+        for name in [
+            "volsync-rsync-src-db",
+            "volsync-db-src",
+            "volsync-rsync-src-main-db",
+            "volsync-src-db",
+        ] {
+            let object = |namespace: &str| metadata(json!({"namespace": namespace, "name": name}));
+            assert!(stood_in_the_way(&key, &object("ns")), "{name}");
+            assert!(!stood_in_the_way(&key, &object("elsewhere")), "{name}");
+        }
+        let other = metadata(json!({"namespace": "ns", "name": "volsync-db-dst"}));
+        assert!(!stood_in_the_way(&key, &other));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
@@ -27,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::WATCH;
 use crate::clock::Clock;
-use crate::concerns::{Named, destination_names, made_for, source_names};
+use crate::concerns::{Named, destination_names, made_for, source_names, stood_in_the_way};
 use crate::kinds::{Key, VolumeSnapshot, VolumeSnapshotClass};
 use crate::queue::Queue;
 use crate::reconcile::{chain, jitter};
@@ -81,47 +82,31 @@ impl Watches {
                 .resources(Side::Destination, destination_writer),
         ));
         spawn(Box::pin(watches.clone().become_ready(ready)));
-        let made = format!("{}={}", labels::CREATED_BY, labels::CREATED_BY_VOLSYNC);
-        spawn(Box::pin(
-            watches
-                .clone()
-                .namespaced::<Job>(Named::Nothing, Some(made.clone())),
-        ));
-        spawn(Box::pin(
-            watches
-                .clone()
-                .namespaced::<Pod>(Named::Nothing, Some(made.clone())),
-        ));
-        spawn(Box::pin(
-            watches
-                .clone()
-                .namespaced::<Service>(Named::Nothing, Some(made)),
-        ));
-        spawn(Box::pin(
-            watches
-                .clone()
-                .namespaced::<VolumeSnapshot>(Named::Nothing, None),
-        ));
-        spawn(Box::pin(
-            watches
-                .clone()
-                .namespaced::<PersistentVolumeClaim>(Named::Claim, None),
-        ));
-        spawn(Box::pin(
-            watches.clone().namespaced::<Secret>(Named::Secret, None),
-        ));
-        spawn(Box::pin(
-            watches
-                .clone()
-                .namespaced::<ServiceAccount>(Named::ServiceAccount, None),
-        ));
-        spawn(Box::pin(
-            watches.clone().global::<StorageClass>(Named::StorageClass),
-        ));
-        spawn(Box::pin(
-            watches.global::<VolumeSnapshotClass>(Named::SnapshotClass),
-        ));
+        for watch in watches.of_objects() {
+            spawn(watch);
+        }
         tasks
+    }
+
+    /// The watches of everything that a plan for a resource may depend on.
+    fn of_objects(&self) -> Vec<BoxFuture<'static, ()>> {
+        let made = format!("{}={}", labels::CREATED_BY, labels::CREATED_BY_VOLSYNC);
+        let all = || self.clone();
+        vec![
+            Box::pin(all().namespaced::<Pod>(Named::Nothing, Some(made))),
+            // The others without a label: an object of somebody else's may stand in the way of one of ours, and its end is
+            // an event too.
+            Box::pin(all().namespaced::<Job>(Named::Nothing, None)),
+            Box::pin(all().namespaced::<Service>(Named::Nothing, None)),
+            Box::pin(all().namespaced::<Role>(Named::Nothing, None)),
+            Box::pin(all().namespaced::<RoleBinding>(Named::Nothing, None)),
+            Box::pin(all().namespaced::<VolumeSnapshot>(Named::Nothing, None)),
+            Box::pin(all().namespaced::<PersistentVolumeClaim>(Named::Claim, None)),
+            Box::pin(all().namespaced::<Secret>(Named::Secret, None)),
+            Box::pin(all().namespaced::<ServiceAccount>(Named::ServiceAccount, None)),
+            Box::pin(all().global::<StorageClass>(Named::StorageClass)),
+            Box::pin(all().global::<VolumeSnapshotClass>(Named::SnapshotClass)),
+        ]
     }
 
     fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self) -> Api<K> {
@@ -224,8 +209,10 @@ impl Watches {
         let mut stream = std::pin::pin!(watcher(api, config));
         while let Some(event) = stream.next().await {
             match event {
-                Ok(Event::Apply(object) | Event::Delete(object)) => {
+                Ok(Event::Apply(object)) => self.concern(named, &object.metadata),
+                Ok(Event::Delete(object)) => {
                     self.concern(named, &object.metadata);
+                    self.make_way(&object.metadata);
                 }
                 // The resources are looked at once all is listed, and each look reads what there is.
                 Ok(Event::Init | Event::InitApply(_)) => {}
@@ -255,6 +242,24 @@ impl Watches {
         {
             self.queue
                 .add(key_of(Side::Destination, &*destination), now);
+        }
+    }
+
+    /// Something is gone; whoever wants to make an object of its name can.
+    fn make_way(&self, gone: &ObjectMeta) {
+        let now = self.clock.now();
+        let sources = self.sources.state();
+        let destinations = self.destinations.state();
+        let keys = sources
+            .iter()
+            .map(|source| key_of(Side::Source, &**source))
+            .chain(
+                destinations
+                    .iter()
+                    .map(|destination| key_of(Side::Destination, &**destination)),
+            );
+        for key in keys.filter(|key| stood_in_the_way(key, gone)) {
+            self.queue.add(key, now);
         }
     }
 
