@@ -8,6 +8,8 @@ use crate::failure::Failure;
 
 /// Name of the kubeconfig in a data folder.
 const KUBECONFIG: &str = "kubeconfig";
+/// Name of the embedded cluster's database in a data folder.
+const DATABASE: &str = "cluster.db";
 
 /// The environment variables that matter.
 #[derive(Clone, Debug, Default)]
@@ -42,8 +44,8 @@ pub(crate) enum Target {
     Kubeconfig(PathBuf),
     /// The embedded one of this data folder.
     Data(PathBuf),
-    /// The one of `$KUBECONFIG`, merged as kubectl merges it.
-    Environment,
+    /// The one of this `$KUBECONFIG`, merged as kubectl merges it.
+    Environment(OsString),
 }
 
 impl Target {
@@ -52,8 +54,21 @@ impl Target {
         match self {
             Self::Kubeconfig(path) => Some(path.clone()),
             Self::Data(folder) => Some(folder.join(KUBECONFIG)),
-            Self::Environment => None,
+            Self::Environment(_) => None,
         }
+    }
+
+    /// The data folder of an embedded cluster, when that is where the kubeconfig lies.
+    pub(crate) fn data_folder(&self) -> Option<PathBuf> {
+        let files = match self {
+            Self::Kubeconfig(path) => vec![path.clone()],
+            Self::Data(folder) => return Some(folder.clone()),
+            Self::Environment(list) => std::env::split_paths(list).collect(),
+        };
+        let mut folders = files
+            .into_iter()
+            .filter_map(|file| Some(file.parent()?.to_owned()));
+        folders.find(|folder| folder.join(DATABASE).exists())
     }
 }
 
@@ -66,8 +81,8 @@ pub(crate) fn target(global: &Global, environment: &Environment) -> Result<Targe
     if let Some(folder) = &global.data {
         return Ok(Target::Data(folder.clone()));
     }
-    if environment.kubeconfig.is_some() {
-        return Ok(Target::Environment);
+    if let Some(list) = &environment.kubeconfig {
+        return Ok(Target::Environment(list.clone()));
     }
     data_folder(global, environment).map(Target::Data)
 }
@@ -143,7 +158,7 @@ mod tests {
         };
         assert_eq!(
             target(&Global::default(), &environment).unwrap(),
-            Target::Environment
+            Target::Environment("/etc/kube".into())
         );
         let data = Global {
             data: Some("/d".into()),

@@ -31,6 +31,16 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The source directory holds the volumes and images themselves.
+    #[error(
+        "{path} holds {store}, where its copies are kept, so a copy would have to hold itself: keep the data folder elsewhere, or use a folder that does not hold it"
+    )]
+    HoldsStore {
+        /// The directory.
+        path: PathBuf,
+        /// The folder of volumes and images.
+        store: PathBuf,
+    },
     /// The file system is full.
     #[error(
         "no space left while writing {path} ({free} bytes free): free some space or use a larger file system"

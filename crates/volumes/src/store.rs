@@ -182,7 +182,7 @@ impl Volumes {
         let (part, name, path) = match source {
             Source::Volume(name) => ("volume", name, self.volume_path(name)),
             Source::Image(name) => ("image", name, self.image_path(name)),
-            Source::Folder(path) => return Ok(path.to_owned()),
+            Source::Folder(path) => return self.outside(path).map(Path::to_owned),
         };
         check_name(name)?;
         if path.is_dir() {
@@ -193,6 +193,22 @@ impl Volumes {
             name: name.to_owned(),
             folder: self.root.to_path_buf(),
         })
+    }
+
+    /// A folder that does not hold this store: its copy would have to hold itself, and never end.
+    fn outside<'a>(&self, folder: &'a Path) -> Result<&'a Path, Error> {
+        let inside = match (folder.canonicalize(), self.root.canonicalize()) {
+            (Ok(folder), Ok(root)) => root.starts_with(folder),
+            // What cannot be found is told when it is opened.
+            _ => false,
+        };
+        if inside {
+            return Err(Error::HoldsStore {
+                path: folder.to_owned(),
+                store: self.root.to_path_buf(),
+            });
+        }
+        Ok(folder)
     }
 
     /// Names of all volumes, sorted.

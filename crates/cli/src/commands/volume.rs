@@ -75,7 +75,8 @@ pub(crate) async fn run(
     };
     match &arguments.verb {
         Verb::Add { name, path, scope } => {
-            add(&client, &namespace_of(scope), name, path, printer).await
+            let folder = folder(path, target.data_folder().as_deref())?;
+            add(&client, &namespace_of(scope), name, &folder, printer).await
         }
         Verb::List { scope } => {
             list(
@@ -95,23 +96,22 @@ async fn add(
     client: &Client,
     namespace: &str,
     name: &str,
-    path: &Path,
+    folder: &Path,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    let folder = folder(path)?;
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
     if let Some(claim) = claims.get_opt(name).await? {
-        return already(client, &claim, &folder, printer).await;
+        return already(client, &claim, folder, printer).await;
     }
     let volume = volume_name(namespace, name);
-    let size = capacity(&folder)?;
+    let size = capacity(folder)?;
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
     volumes
         .patch(
             &volume,
             &parameters,
-            &Patch::Apply(&volume_manifest(&volume, (namespace, name), &folder, &size)),
+            &Patch::Apply(&volume_manifest(&volume, (namespace, name), folder, &size)),
         )
         .await?;
     claims
@@ -138,17 +138,34 @@ async fn add(
     Ok(())
 }
 
-/// The folder's true path: a name that is a link today may lead elsewhere tomorrow.
-fn folder(path: &Path) -> Result<PathBuf, Failure> {
+/// The folder's true path: a name that is a link today may lead elsewhere tomorrow. The cluster's own data folder must
+/// neither lie in it (its copies would hold themselves) nor hold it.
+fn folder(path: &Path, data: Option<&Path>) -> Result<PathBuf, Failure> {
     let folder = path.canonicalize().map_err(|error| {
         Failure::from(
             anyhow::Error::from(error).context(format!("there is no folder {}", path.display())),
         )
     })?;
-    if folder.is_dir() {
-        Ok(folder)
-    } else {
-        Err(Failure::new(format!("{} is no folder", folder.display())))
+    if !folder.is_dir() {
+        return Err(Failure::new(format!("{} is no folder", folder.display())));
+    }
+    let data = data.and_then(|data| data.canonicalize().ok());
+    match data {
+        Some(data) if data.starts_with(&folder) => Err(Failure::new(format!(
+            "{} holds the cluster's own data folder {}, so a copy of it would have to hold itself",
+            folder.display(),
+            data.display()
+        ))
+        .hint(
+            "add a folder that does not hold it, or start the cluster with --data DIR elsewhere",
+        )),
+        Some(data) if folder.starts_with(&data) => Err(Failure::new(format!(
+            "{} lies in the cluster's own data folder {}",
+            folder.display(),
+            data.display()
+        ))
+        .hint("add a folder of your own; claims of the cluster have their folders already")),
+        _ => Ok(folder),
     }
 }
 
@@ -329,4 +346,31 @@ async fn remove(
         path_of(&volume).unwrap_or_default()
     ))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_holds_the_clusters_own_is_refused_and_one_beside_it_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("share/syncline");
+        let (inside, beside) = (data.join("volumes"), home.path().join("share/photos"));
+        for made in [&inside, &beside] {
+            std::fs::create_dir_all(made).unwrap();
+        }
+        for refused in [home.path(), &data, &inside] {
+            let failure = folder(refused, Some(&data)).unwrap_err();
+            assert!(
+                format!("{failure:?}").contains("own data folder"),
+                "{failure:?}"
+            );
+        }
+        assert_eq!(
+            folder(&beside, Some(&data)).unwrap(),
+            beside.canonicalize().unwrap()
+        );
+        assert!(folder(home.path(), None).is_ok());
+    }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use syncline_volumes::{Consistency, Options, Settled, Source};
+use syncline_volumes::{Consistency, Error, Options, Settled, Source};
 
 use crate::compare::{assert_same, manifest};
 use crate::fixture::{Disk, is_root, set_times};
@@ -184,4 +184,22 @@ fn any_tree_is_copied_exactly_by_reflink_and_by_subvolume() {
         copies_equal_the_plan(&btrfs, &plan, Consistency::PerFile);
         copies_equal_the_plan(&btrfs, &plan, Consistency::Atomic);
     });
+}
+
+#[test]
+fn a_folder_that_holds_the_store_itself_is_not_copied_into_it() {
+    let disk = Disk::plain();
+    let volumes = disk.volumes();
+    for source in [disk.path().to_owned(), disk.path().join("store")] {
+        let source = Source::Folder(&source);
+        for error in [
+            volumes.snapshot(source, "image").unwrap_err(),
+            volumes.provision(source, "volume").unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::HoldsStore { .. }), "{error}");
+        }
+    }
+    let beside = disk.path().join("beside");
+    fs::create_dir(&beside).unwrap();
+    volumes.snapshot(Source::Folder(&beside), "image").unwrap();
 }
