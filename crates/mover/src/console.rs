@@ -17,17 +17,20 @@ pub(crate) struct Console {
     kept: Arc<Mutex<Kept>>,
 }
 
+/// How many of the newest lines of the summary are kept: a run has three, and a peer can make up more.
+const SUMMARY_CAP: usize = 8;
+
 #[derive(Default)]
 struct Kept {
     tail: VecDeque<String>,
     tail_bytes: usize,
-    summary: Vec<String>,
+    summary: VecDeque<String>,
 }
 
 impl Console {
     /// Prints one line, with whatever a terminal or a log reader could take for a command made visible.
     pub(crate) fn say(&self, line: &str) {
-        let line = printable(line.as_bytes());
+        let line = for_people(printable(line.as_bytes()));
         self.keep(&line);
         raw_line(&line);
     }
@@ -48,7 +51,9 @@ impl Console {
 
     /// The lines that users look for after a successful run, as VolSync keeps them.
     pub(crate) fn summary(&self) -> String {
-        self.lock().summary.join("\n")
+        let kept = self.lock();
+        let lines: Vec<&str> = kept.summary.iter().map(String::as_str).collect();
+        lines.join("\n")
     }
 
     /// The newest lines.
@@ -61,7 +66,10 @@ impl Console {
     fn keep(&self, line: &str) {
         let mut kept = self.lock();
         if is_summary(line) {
-            kept.summary.push(line.to_owned());
+            kept.summary.push_back(line.to_owned());
+            if kept.summary.len() > SUMMARY_CAP {
+                kept.summary.pop_front();
+            }
         }
         kept.tail_bytes += line.len() + 1;
         kept.tail.push_back(line.to_owned());
@@ -81,6 +89,15 @@ impl Console {
 fn is_summary(line: &str) -> bool {
     let sent = line.starts_with("sent ") && line.contains(" bytes  received ");
     sent || line.starts_with("total size is ") || line.starts_with("Rsync completed in")
+}
+
+/// The line, marked when it looks like one for machines: the words may be the peer's.
+fn for_people(line: String) -> String {
+    if line.trim_start().starts_with('{') {
+        format!("| {line}")
+    } else {
+        line
+    }
 }
 
 /// One line on standard error, for programs that have no console yet.
@@ -163,6 +180,22 @@ mod tests {
         let summary = console.summary();
         assert_eq!(summary.lines().count(), 3);
         assert!(!summary.contains("passwd"));
+    }
+
+    #[test]
+    fn a_peers_words_pass_neither_for_progress_nor_for_an_endless_summary() {
+        let forged = r#" {"syncline":"progress","phase":"Transferring","bytesDone":9}"#;
+        assert!(syncline_api::report::parse_line(forged).is_some());
+        assert!(syncline_api::report::parse_line(&for_people(forged.to_owned())).is_none());
+        assert_eq!(for_people("plain".to_owned()), "plain");
+        let console = Console::default();
+        for _ in 0..100_000 {
+            console.keep("Rsync completed in 1s");
+        }
+        console.keep("Rsync completed in 2s");
+        let summary = console.summary();
+        assert_eq!(summary.lines().count(), SUMMARY_CAP);
+        assert!(summary.ends_with("Rsync completed in 2s"));
     }
 
     #[test]
