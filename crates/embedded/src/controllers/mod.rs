@@ -65,6 +65,10 @@ pub(crate) async fn run(context: Context) {
         services::run(&context),
         garbage::run(&context, left),
         namespaces::run(&context, leaving),
-        job::run(context.client.clone(), Arc::clone(&context.clock), context.stop.clone()),
+        job::run(
+            context.client.clone(),
+            Arc::clone(&context.clock),
+            context.stop.clone()
+        ),
     );
 }
