@@ -245,17 +245,57 @@ pub(crate) fn jitter() -> f64 {
     f64::from(rand::rng().next_u32()) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// An error with its causes.
+/// An error with its causes. Of an answer of the API server only its own words count: kube shows all fields along with
+/// them, twice.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let words = error.to_string();
+        let answer = answer_of(error);
+        let words = answer.map_or_else(|| error.to_string(), str::to_owned);
         if !text.contains(&words) {
             text.push_str(": ");
             text.push_str(&words);
         }
-        cause = error.source();
+        cause = error.source().filter(|_| answer.is_none());
     }
     text
+}
+
+/// What the API server said, if that is the error.
+fn answer_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    let error = error
+        .downcast_ref::<kube::Error>()
+        .or_else(|| error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref));
+    match error {
+        Some(kube::Error::Api(status)) => {
+            Some(status.message.as_str()).filter(|text| !text.is_empty())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_of_the_server_is_logged_in_its_own_words() {
+        let status = Status {
+            code: 503,
+            message: "etcd is away".to_owned(),
+            ..Status::default()
+        };
+        let error = Error::Apply(apply::Error::Unavailable {
+            object: "Job site-a/db".to_owned(),
+            action: "applied".to_owned(),
+            source: Box::new(kube::Error::Api(Box::new(status))),
+        });
+        assert_eq!(
+            chain(&error),
+            "Job site-a/db could not be applied: etcd is away"
+        );
+    }
 }

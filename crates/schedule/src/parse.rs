@@ -35,9 +35,9 @@ pub enum Fault {
         /// The zone as it was written.
         zone: String,
     },
-    /// A word with `@` is not one of the descriptors.
+    /// A word with `@` is not one of the descriptors. The words name those that the schema of the two kinds admits.
     #[error(
-        "{word:?} is not known; write @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually or @every <duration>"
+        "{word:?} is not known; write @hourly, @daily, @weekly, @monthly, @yearly or @annually, or five fields as in \"0 3 * * *\""
     )]
     UnknownDescriptor {
         /// The word as it was written.

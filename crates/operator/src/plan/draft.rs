@@ -9,6 +9,7 @@ use syncline_api::conditions::{self, NewCondition};
 use syncline_api::labels;
 
 use super::{Existing, Fault, Input, Kind, Note, Object, Plan};
+use crate::apply::FIELD_MANAGER;
 use crate::kinds::kind_of;
 use crate::status::State;
 
@@ -71,7 +72,9 @@ impl<'a> Draft<'a> {
     ) {
         let satisfied = present.is_some_and(|present| {
             match (serde_json::to_value(present), serde_json::to_value(&wanted)) {
-                (Ok(present), Ok(wanted)) => contains(&present, &wanted),
+                (Ok(present), Ok(wanted)) => {
+                    contains(&present, &wanted) && !has_leftovers(&present, &wanted)
+                }
                 _ => false,
             }
         });
@@ -213,6 +216,35 @@ impl Input<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether `present` has labels or annotations that we gave it and that `wanted` has no more. Those of others are theirs.
+fn has_leftovers(present: &Value, wanted: &Value) -> bool {
+    let is = |entry: &Value, field: &str, value: &str| {
+        entry.get(field).and_then(Value::as_str) == Some(value)
+    };
+    let entries = present.pointer("/metadata/managedFields");
+    let ours = entries
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter(|entry| is(entry, "manager", FIELD_MANAGER) && is(entry, "operation", "Apply"));
+    let mut given = ours.flat_map(|entry| {
+        ["labels", "annotations"].into_iter().flat_map(move |part| {
+            let path = format!("/fieldsV1/f:metadata/f:{part}");
+            let names = entry.pointer(&path).and_then(Value::as_object);
+            names
+                .into_iter()
+                .flat_map(|names| names.keys())
+                .filter_map(move |name| Some((part, name.strip_prefix("f:")?)))
+        })
+    });
+    let metadata = wanted.get("metadata");
+    given.any(|(part, name)| {
+        metadata
+            .and_then(|metadata| metadata.get(part)?.get(name))
+            .is_none()
+    })
 }
 
 /// Whether `present` has everything that `wanted` has. Servers and others add fields and list entries of their own.

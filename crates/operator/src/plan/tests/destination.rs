@@ -71,6 +71,24 @@ fn empty_service_annotations_mean_none() {
 }
 
 #[test]
+fn an_annotation_that_the_spec_drops_is_taken_off_the_service_and_others_stay() {
+    let mut model = Model::destination(json!({}), json!({"serviceAnnotations": {"pool": "a"}}));
+    model.settle();
+    let fields = json!({"f:metadata": {"f:annotations": {"f:pool": {}}}});
+    let mut managed = json!([{"manager": "syncline", "operation": "Apply", "fieldsV1": fields}]);
+    let service = model.object_mut("Service", JOB).unwrap();
+    service["metadata"]["managedFields"] = managed.clone();
+    model.edit(json!({"rsync": {"serviceAnnotations": null}}));
+    let default = "service.beta.kubernetes.io/aws-load-balancer-type";
+    model.object_mut("Service", JOB).unwrap()["metadata"]["annotations"][default] = json!("nlb");
+    let applied = |model: &Model| !model.plan().apply.is_empty();
+    assert!(applied(&model), "it was given by us");
+    managed[0]["manager"] = json!("kubectl");
+    model.object_mut("Service", JOB).unwrap()["metadata"]["managedFields"] = managed;
+    assert!(!applied(&model), "it was given by somebody else");
+}
+
+#[test]
 fn the_image_moves_when_its_snapshot_is_ready_and_its_predecessor_goes_afterwards() {
     let mut model = Model::destination(json!({"manual": "1"}), json!({}));
     model.run_once();
