@@ -1,9 +1,16 @@
 //! Direct, Clone and Snapshot, at either end.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use syncline_testkit::scenario::Stage;
-use syncline_testkit::{Cluster, Tree, Who, scenario};
+use syncline_testkit::{Cluster, Tree, Who, corpus, scenario};
 
 use crate::parts::{
     condition, destination, fill_hostile, fill_plain, image_after, manually, must_be_alike, over,
@@ -157,4 +164,85 @@ async fn a_destination_cannot_be_a_clone_and_says_so_before_anything_moves() -> 
         },
     )
     .await
+}
+
+/// Bytes of a file that takes a while to copy.
+const BIG: usize = 160 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_could_not_be_of_one_moment_is_called_so() -> Result<()> {
+    scenario(Cluster::shared(Who::Caller).await?, "torn", torn).await
+}
+
+async fn torn(stage: Stage) -> Result<()> {
+    let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+    let folder = east.volume("data").await?;
+    // So big that it changes during each pass over it, however busy the machine is.
+    let big = folder.join("big");
+    std::fs::write(&big, corpus::noise(BIG, 9))?;
+    let peer = receiver(&east, &west, "copy", json!({})).await?;
+    let manifest = source("copy", "data", &peer, json!({"copyMethod": "Clone"}));
+    east.apply(manually(manifest.clone(), "quiet")).await?;
+    let quiet = synced(&east, "copy", "quiet").await?;
+    let image = image_after(&west, "copy", None).await?;
+    assert_eq!(verdict(&quiet)?.0, "True", "{quiet:#}");
+    let image = west.get("VolumeSnapshot", &image).await?;
+    let kind = text(&image, "/metadata/annotations/syncline.dev~1consistency");
+    assert!(
+        matches!(kind, Some("atomic" | "per-file" | "none")),
+        "{image:#}"
+    );
+
+    let writer = Writer::start(&big)?;
+    east.apply(manually(manifest, "busy")).await?;
+    let busy = synced(&east, "copy", "busy").await?;
+    writer.stop()?;
+    // Where the file system can make a copy of one instant, even a busy volume's copy is one; where it can copy a file
+    // in an instant, a pass may have met a quiet one.
+    let expected = if kind == Some("atomic") {
+        ("True", "Atomic")
+    } else {
+        ("False", "VolumeWasChanging")
+    };
+    let settled = kind == Some("per-file") && verdict(&busy)? == ("True", "Settled");
+    assert!(settled || verdict(&busy)? == expected, "{busy:#}");
+    Ok(())
+}
+
+/// Status and reason of the condition that tells how consistent the copy was.
+fn verdict(source: &Value) -> Result<(&str, &str)> {
+    let found = condition(source, "Consistent")
+        .with_context(|| format!("no word of consistency in {source:#}"))?;
+    text(found, "/status")
+        .zip(text(found, "/reason"))
+        .context("a condition without status")
+}
+
+/// Writes to the same place of a file without a pause.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<std::io::Result<()>>,
+}
+
+impl Writer {
+    fn start(path: &Path) -> Result<Self> {
+        let file = File::options().write(true).open(path)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut number = 0_u64;
+            while !stopped.load(Ordering::Relaxed) {
+                number += 1;
+                file.write_all_at(&number.to_le_bytes(), 0)?;
+            }
+            Ok(())
+        });
+        Ok(Self { stop, thread })
+    }
+
+    fn stop(self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().ok().context("the writer broke off")??;
+        Ok(())
+    }
 }
