@@ -98,12 +98,14 @@ fn usable<'a>(input: &Input<'a>, name: &str) -> Result<&'a PersistentVolumeClaim
     Ok(claim)
 }
 
+/// Checks the classes of what is still to be made: a volume that is there already needs its class no more.
 fn check_classes(input: &Input<'_>, volume: &Volume) -> Result<(), Fault> {
     let (storage, snapshot, snapshots, instead) = match volume {
         Volume::Source(source) => {
             let snapshots = source.method == PointInTime::Snapshot;
+            let copied = source.method != PointInTime::Direct;
             (
-                source.storage_class.as_ref(),
+                source.storage_class.as_ref().filter(|_| copied),
                 source.snapshot_class.as_ref(),
                 snapshots,
                 "Clone or Direct",
@@ -111,8 +113,10 @@ fn check_classes(input: &Input<'_>, volume: &Volume) -> Result<(), Fault> {
         }
         Volume::Destination(destination) => {
             let storage = match &destination.target {
-                Target::Made { storage_class, .. } => storage_class.as_ref(),
-                Target::Given(_) => None,
+                Target::Made { storage_class, .. } if input.world.own_claim.is_none() => {
+                    storage_class.as_ref()
+                }
+                Target::Made { .. } | Target::Given(_) => None,
             };
             (
                 storage,

@@ -141,6 +141,22 @@ fn a_missing_class_is_named_before_anything_is_made() {
 }
 
 #[test]
+fn a_missing_class_is_no_matter_where_nothing_is_made_of_it() {
+    let class = json!({"storageClassName": "none", "copyMethod": "Direct"});
+    let mut model = Model::source(json!({"manual": "1"}), class.clone());
+    model.classes = Found::Missing;
+    model.run_once();
+    assert_eq!(model.status()["lastManualSync"], "1");
+
+    let mut model = Model::destination(json!({"manual": "1"}), class);
+    model.run_once();
+    model.classes = Found::Missing;
+    model.edit(json!({"trigger": {"manual": "2"}}));
+    model.run_once();
+    assert_eq!(model.status()["lastManualSync"], "2", "its volume is there");
+}
+
+#[test]
 fn a_capacity_below_the_snapshots_or_the_sources_is_named() {
     let mut model = Model::source(json!({"manual": "1"}), json!({"capacity": "1Gi"}));
     model.settle();
