@@ -364,7 +364,10 @@ fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
     }
     let data = match prepare(draft, input, &wish.volume) {
         Ok(data) => data,
-        Err(fault) => return draft.complain(&fault.to_string()),
+        Err(fault) => {
+            look_again(draft, input, &fault);
+            return draft.complain(&fault.to_string());
+        }
     };
     draft.say(conditions::sync_in_progress(input.subject.generation));
     if let Some(data) = data.filter(|_| !standing.pending) {
@@ -377,6 +380,17 @@ fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
             Some(related),
         );
         draft.plan.apply.push(Object::Job(Box::new(job)));
+    }
+}
+
+/// Nodes are not watched, so what is wrong with one is looked at again: as long from now as the run has waited already,
+/// within the bounds of all waiting.
+fn look_again(draft: &mut Draft<'_>, input: &Input<'_>, fault: &Fault) {
+    if let (Fault::NodeWithoutHostname { .. }, Some(start)) =
+        (fault, input.subject.state.last_sync_start_time)
+    {
+        let waited = input.now().duration_since(start);
+        draft.wake(input.now() + waited.max(TRANSFER.base).min(TRANSFER.cap));
     }
 }
 

@@ -364,6 +364,28 @@ fn a_volume_in_use_is_read_on_the_node_that_uses_it(
 }
 
 #[test]
+fn a_node_that_cannot_be_selected_is_named_and_looked_at_again_later_each_time() {
+    let mut model = Model::source(json!({"manual": "1"}), json!({"copyMethod": "Direct"}));
+    model.step(usize::MAX);
+    let mut world = model.world();
+    let pod = json!({"metadata": {"name": "app", "namespace": NAMESPACE}, "status": {"phase": "Running"},
+        "spec": {"nodeName": "node-1", "containers": []}});
+    world.users = vec![serde_json::from_value(pod).unwrap()];
+    world.nodes = vec![serde_json::from_value(json!({"metadata": {"name": "node-1"}})).unwrap()];
+    for (passed, wait) in [(0, 10), (40, 40), (60, 100), (90_000, 600)] {
+        model.pass(passed);
+        let plan = model.plan_with(&world);
+        let told = plan.status.unwrap().conditions;
+        assert!(told[0].message.contains("label the node"), "{told:?}");
+        assert!(plan.apply.is_empty());
+        assert_eq!(
+            plan.wake,
+            Some(model.now + jiff::SignedDuration::from_secs(wait))
+        );
+    }
+}
+
+#[test]
 fn a_copy_that_held_still_is_said_to_be_consistent_and_without_a_word_nothing_is_said() {
     let mut model = Model::source(json!({"manual": "1"}), json!({"copyMethod": "Clone"}));
     model.settle();
