@@ -15,6 +15,17 @@ pub(crate) struct Glimpse {
     pub(crate) known: Option<u64>,
 }
 
+impl Glimpse {
+    /// With the counts of an `earlier` one where this has none: rsync tells them at the end of a file only.
+    pub(crate) fn counted_as(self, earlier: Option<Self>) -> Self {
+        Self {
+            remaining: self.remaining.or_else(|| earlier?.remaining),
+            known: self.known.or_else(|| earlier?.known),
+            ..self
+        }
+    }
+}
+
 /// Reads a line such as `  32,768 100%  1.00MB/s  0:00:00 (xfr#1, to-chk=0/2)`; `None` for every other line.
 pub(crate) fn glimpse(line: &str) -> Option<Glimpse> {
     let mut words = line.split_ascii_whitespace();
@@ -109,6 +120,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use rstest::rstest;
+
+    #[test]
+    fn within_a_large_file_the_files_before_it_still_count() {
+        let ended = glimpse("     32,768 100%   31.25MB/s    0:00:00 (xfr#1, to-chk=5/9)");
+        let within = glimpse("     98,304  60%   31.25MB/s    0:00:00  ").unwrap();
+        let counted = within.counted_as(ended);
+        assert_eq!(counted.bytes, 98_304);
+        assert_eq!((counted.remaining, counted.known), (Some(5), Some(9)));
+        assert_eq!(within.counted_as(None), within);
+    }
 
     #[rstest]
     #[case("              2 100%    0.00kB/s    0:00:00  ", 2, None, None)]

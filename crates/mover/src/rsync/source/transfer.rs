@@ -12,7 +12,7 @@ use crate::console::Console;
 use crate::fs::{Census, LOST_AND_FOUND};
 use crate::report::reason;
 use crate::rsync::outcome::{LastWords, Less, Next, Setback, of_rsync};
-use crate::rsync::progress::{Totals, glimpse, progress};
+use crate::rsync::progress::{Glimpse, Totals, glimpse, progress};
 use crate::rsync::ssh::{self, Client};
 use crate::supervise::each_line;
 
@@ -159,7 +159,7 @@ impl Transfer<'_> {
         let (output, errors) = (child.stdout.take(), child.stderr.take());
         let listen_output = async {
             if let Some(stream) = output {
-                let mut shown = None;
+                let mut shown = Shown::default();
                 each_line(stream, |line| {
                     self.hear(line, &mut totals, &mut shown, console);
                 })
@@ -183,19 +183,15 @@ impl Transfer<'_> {
         of_rsync(status.code(), &words, client.peer()).map_or(Ok(totals), Err)
     }
 
-    fn hear(
-        &self,
-        line: &[u8],
-        totals: &mut Totals,
-        shown: &mut Option<Instant>,
-        console: &Console,
-    ) {
+    fn hear(&self, line: &[u8], totals: &mut Totals, shown: &mut Shown, console: &Console) {
         let text = String::from_utf8_lossy(line);
         if let Some(glimpse) = glimpse(&text) {
             let now = Instant::now();
-            let due = shown.is_none_or(|shown| now.duration_since(shown) >= PROGRESS_INTERVAL);
-            if due {
-                *shown = Some(now);
+            let glimpse = glimpse.counted_as(shown.glimpse);
+            shown.glimpse = Some(glimpse);
+            let is_due = |at| now.duration_since(at) >= PROGRESS_INTERVAL;
+            if shown.at.is_none_or(is_due) {
+                shown.at = Some(now);
                 console.machine(&progress(glimpse, self.census.get().copied()).to_line());
             }
             return;
@@ -203,6 +199,13 @@ impl Transfer<'_> {
         totals.read(&text);
         console.relay(line);
     }
+}
+
+/// The progress that was told last.
+#[derive(Default)]
+struct Shown {
+    at: Option<Instant>,
+    glimpse: Option<Glimpse>,
 }
 
 fn cannot_run(rsync: &Path, error: &std::io::Error) -> Setback {
