@@ -22,6 +22,9 @@ use crate::queue::Queue;
 
 /// How often a resource's progress is told at most.
 const INTERVAL: SignedDuration = SignedDuration::from_secs(5);
+/// With so many lines of what was logged before does following begin: only how far a mover has come is of interest, and
+/// after a restart of the operator the whole log would tell of its beginnings first.
+const LINES_BEFORE: i64 = 20;
 
 #[derive(Debug)]
 struct Followed {
@@ -29,10 +32,36 @@ struct Followed {
     task: AbortOnDropHandle<()>,
 }
 
+/// What a mover told, and what of it is shown.
 #[derive(Debug, Default)]
 struct Told {
-    progress: Option<Progress>,
-    at: Option<Timestamp>,
+    newest: Option<Progress>,
+    shown: Option<(Progress, Timestamp)>,
+}
+
+impl Told {
+    /// Takes note; returns when the resource is to be looked at for it, if it says anything new.
+    fn note(&mut self, progress: Progress, now: Timestamp) -> Option<Timestamp> {
+        if self.newest.as_ref() == Some(&progress) {
+            return None;
+        }
+        self.newest = Some(progress);
+        Some(self.shown.as_ref().map_or(now, |(_, at)| *at + INTERVAL))
+    }
+
+    /// What is to be shown now: the newest, unless something else was shown just before.
+    fn show(&mut self, now: Timestamp) -> Option<Progress> {
+        let fresh = self
+            .shown
+            .as_ref()
+            .is_none_or(|(_, at)| now.duration_since(*at) >= INTERVAL);
+        if let (true, Some(newest)) = (fresh, &self.newest)
+            && self.shown.as_ref().map(|(shown, _)| shown) != Some(newest)
+        {
+            self.shown = Some((newest.clone(), now));
+        }
+        self.shown.as_ref().map(|(shown, _)| shown.clone())
+    }
 }
 
 type Board = Arc<Mutex<HashMap<Key, Told>>>;
@@ -45,14 +74,13 @@ pub struct Followers {
 }
 
 impl Followers {
-    /// What the mover of `key` last told.
-    pub fn progress(&self, key: &Key) -> Option<Progress> {
+    /// What is to be shown now of what the mover of `key` told.
+    pub fn progress(&self, key: &Key, now: Timestamp) -> Option<Progress> {
         self.board
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(key)?
-            .progress
-            .clone()
+            .get_mut(key)?
+            .show(now)
     }
 
     /// Follows the log of a pod's mover, unless that is done already.
@@ -134,6 +162,7 @@ impl Follower {
         let parameters = LogParams {
             container: Some(CONTAINER.to_owned()),
             follow: true,
+            tail_lines: Some(LINES_BEFORE),
             ..LogParams::default()
         };
         let mut lines = api.log_stream(pod, &parameters).await?.lines();
@@ -148,17 +177,68 @@ impl Follower {
     fn tell(&self, progress: Progress) {
         let now = self.clock.now();
         let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = board.entry(self.key.clone()).or_default();
-        if told.progress.as_ref() == Some(&progress)
-            || told.at.is_some_and(|at| now.duration_since(at) < INTERVAL)
-        {
-            return;
-        }
-        *told = Told {
-            progress: Some(progress),
-            at: Some(now),
-        };
+        let look = board
+            .entry(self.key.clone())
+            .or_default()
+            .note(progress, now);
         drop(board);
-        self.queue.add(self.key.clone(), now);
+        if let Some(at) = look {
+            self.queue.add(self.key.clone(), at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn bytes(done: i64) -> Progress {
+        Progress {
+            bytes_done: Some(done),
+            ..Progress::default()
+        }
+    }
+
+    fn shown(told: &mut Told, second: i64) -> Option<i64> {
+        told.show(at(second))?.bytes_done
+    }
+
+    #[test]
+    fn progress_is_shown_at_once_and_then_every_five_seconds() {
+        let mut told = Told::default();
+        assert_eq!(shown(&mut told, 0), None);
+        assert_eq!(told.note(bytes(1), at(0)), Some(at(0)));
+        assert_eq!(shown(&mut told, 0), Some(1));
+        assert_eq!(told.note(bytes(2), at(1)), Some(at(5)));
+        assert_eq!(told.note(bytes(3), at(2)), Some(at(5)));
+        assert_eq!(shown(&mut told, 4), Some(1), "another event came between");
+        assert_eq!(shown(&mut told, 5), Some(3), "the newest, not the first");
+        assert_eq!(told.note(bytes(4), at(6)), Some(at(10)));
+    }
+
+    #[test]
+    fn what_says_nothing_new_asks_for_no_look() {
+        let mut told = Told::default();
+        assert!(told.note(bytes(1), at(0)).is_some());
+        assert_eq!(shown(&mut told, 0), Some(1));
+        assert_eq!(told.note(bytes(1), at(60)), None);
+    }
+
+    #[test]
+    fn however_often_it_is_looked_at_it_changes_once_in_five_seconds() {
+        let mut told = Told::default();
+        let (mut changes, mut before) = (0, None);
+        for tenth in 0..600_i64 {
+            let now = at(0) + SignedDuration::from_millis(tenth * 100);
+            told.note(bytes(tenth), now);
+            let after = told.show(now);
+            changes += i32::from(after != before);
+            before = after;
+        }
+        assert_eq!(changes, 12, "in a minute");
     }
 }

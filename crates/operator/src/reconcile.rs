@@ -82,7 +82,7 @@ impl Context {
         };
         let subject = resource.subject();
         let mut world = Box::pin(observe::world(&self.client, &subject)).await?;
-        world.progress = self.followers.progress(key);
+        world.progress = self.followers.progress(key, self.clock.now());
         world.may_start = self.may_start(&subject);
         world.refusal = self.failures.refusal(key);
 
