@@ -95,7 +95,17 @@ impl Stage {
             .as_deref()
             .map(|body| self.names.translate(body))
             .unwrap_or_default();
-        read(send(client, &recorded.method, &path, content_type, accept, body).await).await
+        read(
+            send(
+                client,
+                (&recorded.method, &path),
+                content_type,
+                accept,
+                body,
+            )
+            .await,
+        )
+        .await
     }
 
     fn judge(&mut self, recorded: &Recorded, answer: &Answer) -> Result<(), String> {
@@ -169,7 +179,7 @@ impl Stage {
 
     async fn watch(&mut self, recorded: &Recorded, events: &[Value]) -> Result<(), String> {
         let path = self.names.translate(&recorded.path);
-        let response = send(&self.client, "GET", &path, None, None, String::new()).await;
+        let response = send(&self.client, ("GET", &path), None, None, String::new()).await;
         if u64::from(response.status().as_u16()) != recorded.status() {
             return Err(format!("  status {}", response.status()));
         }
@@ -204,8 +214,7 @@ impl Stage {
         let answer = read(
             send(
                 &self.client,
-                "POST",
-                path,
+                ("POST", path),
                 Some("application/json"),
                 None,
                 object.to_string(),
@@ -220,7 +229,7 @@ impl Stage {
     async fn patch(&self, path: &str, patch: Value) {
         let kind = Some("application/merge-patch+json");
         let answer =
-            read(send(&self.client, "PATCH", path, kind, None, patch.to_string()).await).await;
+            read(send(&self.client, ("PATCH", path), kind, None, patch.to_string()).await).await;
         assert!(matches!(answer.status, 200 | 404), "{}", answer.text);
     }
 
@@ -228,8 +237,7 @@ impl Stage {
         let answer = read(
             send(
                 &self.client,
-                "DELETE",
-                path,
+                ("DELETE", path),
                 Some("application/json"),
                 None,
                 options.to_string(),
@@ -248,7 +256,7 @@ impl Stage {
     }
 
     async fn get(&self, path: &str) -> Value {
-        read(send(&self.client, "GET", path, None, None, String::new()).await)
+        read(send(&self.client, ("GET", path), None, None, String::new()).await)
             .await
             .json()
     }
@@ -397,8 +405,7 @@ fn subset(recorded: &Value, here: &Value) -> Value {
 
 async fn send(
     client: &kube::Client,
-    method: &str,
-    path: &str,
+    (method, path): (&str, &str),
     content_type: Option<&str>,
     accept: Option<&str>,
     body: String,
