@@ -23,7 +23,7 @@ pub enum Error {
     },
     /// The source directory is not there or is not a directory.
     #[error(
-        "{path} is not a readable directory ({source}): create it, or give the path of an existing one"
+        "{path} is not a directory that can be read ({source}): name one that exists, and that the user of this cluster may read"
     )]
     BadSource {
         /// The path as given.

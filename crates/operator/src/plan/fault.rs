@@ -39,7 +39,7 @@ pub enum Fault {
     },
     /// The user's Secret is not there.
     #[error(
-        "waiting for Secret {namespace}/{name}, which spec.rsync.sshKeys names and which does not exist; create it with the keys {keys}, or remove spec.rsync.sshKeys to have keys made"
+        "waiting for Secret {namespace}/{name}, which spec.rsync.sshKeys names and which does not exist; copy it from the namespace of the other side, whose status.rsync.sshKeys names it, or create one with the keys {keys}"
     )]
     SecretMissing {
         /// Its namespace.

@@ -345,7 +345,7 @@ fn what_is_missing_or_misnamed_is_named() {
         .unwrap_err()
         .to_string();
     assert!(
-        missing.starts_with("/no/where is not a readable directory"),
+        missing.starts_with("/no/where is not a directory that can be read"),
         "{missing}"
     );
     for name in ["", "..", "a/b", ".tmp-1", "a\nb"] {
