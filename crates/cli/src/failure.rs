@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::hints;
+
 /// Exit code of wrong usage, as `clap` has it.
 pub(crate) const USAGE: u8 = 2;
 
@@ -10,6 +12,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) enum Kind {
     /// The command failed.
     Failed,
+    /// The arguments make no sense together.
+    Usage,
     /// The object is not there.
     NotFound,
     /// No cluster answers.
@@ -25,6 +29,7 @@ impl Kind {
     pub(crate) fn exit_code(self) -> u8 {
         match self {
             Self::Failed => 1,
+            Self::Usage => USAGE,
             Self::NotFound => 3,
             Self::Unreachable => 4,
             Self::InUse => 5,
@@ -57,6 +62,15 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// A refusal in the server's words, with what can be done about it where that is known.
+    pub(crate) fn refusal(message: &str) -> Self {
+        let failure = Self::new(message);
+        match hints::of(message) {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     }
 
     /// Sets the kind.
@@ -127,9 +141,9 @@ impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) if status.code == 404 => {
-                Self::new(status.message.clone()).of_kind(Kind::NotFound)
+                Self::refusal(&status.message).of_kind(Kind::NotFound)
             }
-            kube::Error::Api(status) => Self::new(message_of(&status)),
+            kube::Error::Api(status) => Self::refusal(&message_of(&status)),
             error @ (kube::Error::Service(_) | kube::Error::HyperError(_)) => {
                 Self::from(anyhow::Error::from(error).context("the cluster does not answer"))
                     .of_kind(Kind::Unreachable)

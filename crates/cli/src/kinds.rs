@@ -17,6 +17,9 @@ const NICKNAMES: [(&str, &str); 5] = [
     ("snapshots", "volumesnapshots"),
 ];
 
+/// What to ask for, told to those who ask for nothing or for something unknown.
+const SOME: &str = "source (ReplicationSource), destination (ReplicationDestination), snapshots (VolumeSnapshot), pvc, jobs, pods, secrets, services, events are some that there are";
+
 /// A kind that the cluster serves.
 #[derive(Clone, Debug)]
 pub(crate) struct Served {
@@ -92,9 +95,11 @@ pub(crate) async fn resolve(client: &Client, text: &str) -> Result<Served, Failu
             return Ok(found);
         }
     }
-    Err(Failure::new(format!("the cluster has no kind of resource that is called {text:?}"))
-        .of_kind(Kind::NotFound)
-        .hint("ReplicationSource, ReplicationDestination, pvc, volumesnapshots, jobs, pods, secrets, services, events are some that it has"))
+    Err(Failure::new(format!(
+        "the cluster has no kind of resource that is called {text:?}"
+    ))
+    .of_kind(Kind::NotFound)
+    .hint(SOME))
 }
 
 fn pick(resources: &[APIResource], wanted: &str, group: &str, version: &str) -> Option<Served> {
@@ -161,7 +166,9 @@ pub(crate) async fn of_document(
 /// An object as it is named on the command line: `KIND NAME…` or `KIND/NAME…`.
 pub(crate) fn objects(words: &[String]) -> Result<Vec<(String, Option<String>)>, Failure> {
     let Some((first, rest)) = words.split_first() else {
-        return Err(Failure::new("say which kind of object"));
+        return Err(Failure::new("say which kind of object")
+            .of_kind(Kind::Usage)
+            .hint(SOME));
     };
     if words.iter().any(|word| word.contains('/')) {
         return words
@@ -172,6 +179,7 @@ pub(crate) fn objects(words: &[String]) -> Result<Vec<(String, Option<String>)>,
                 }
                 _ => Err(
                     Failure::new(format!("{word:?} is not of the form KIND/NAME"))
+                        .of_kind(Kind::Usage)
                         .hint("write either KIND NAME … or KIND/NAME …"),
                 ),
             })
@@ -229,6 +237,8 @@ mod tests {
             objects(&words("pods,jobs")).unwrap(),
             [("pods".to_owned(), None), ("jobs".to_owned(), None)]
         );
-        assert!(objects(&words("pod/a b")).is_err());
+        for refused in [objects(&words("pod/a b")), objects(&[])] {
+            assert_eq!(refused.unwrap_err().kind.exit_code(), 2);
+        }
     }
 }

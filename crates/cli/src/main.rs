@@ -10,6 +10,7 @@ mod connection;
 mod documents;
 mod failure;
 mod get_table;
+mod hints;
 mod kinds;
 mod printer;
 mod settings;

@@ -87,10 +87,9 @@ async fn apply(
         .as_deref()
         .or(namespace)
         .unwrap_or_else(|| client.default_namespace());
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let mut request = served.request(Some(namespace)).patch(
         &document.name,
-        &parameters,
+        &parameters(),
         &kube::api::Patch::Apply(Value::Null),
     )?;
     *request.body_mut() = document.text.clone().into_bytes();
@@ -101,6 +100,13 @@ async fn apply(
         return Err(refusal(status, &body));
     }
     Ok((served, status == 201))
+}
+
+/// Strict: a misspelled field is refused by name, where it would otherwise be dropped without a word.
+fn parameters() -> PatchParams {
+    PatchParams::apply(FIELD_MANAGER)
+        .force()
+        .validation_strict()
 }
 
 fn refusal(code: u16, body: &[u8]) -> Failure {
@@ -118,7 +124,10 @@ fn refusal(code: u16, body: &[u8]) -> Failure {
     } else {
         Kind::Failed
     };
-    Failure::new(format!("the cluster refused with status {code}: {message}")).of_kind(kind)
+    Failure::refusal(&format!(
+        "the cluster refused with status {code}: {message}"
+    ))
+    .of_kind(kind)
 }
 
 /// Waits until a custom resource definition is served, so that the next document may be of its kind.
@@ -134,4 +143,29 @@ async fn established(client: &Client, name: &str) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::from(anyhow::Error::from(error)))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_to_be_refused() {
+        let request = kube::core::Request::new("/api/v1/namespaces")
+            .patch("x", &parameters(), &kube::api::Patch::Apply(Value::Null))
+            .unwrap();
+        let query = request.uri().query().unwrap_or_default();
+        assert!(query.contains("fieldValidation=Strict"), "{query}");
+    }
+
+    #[test]
+    fn a_missing_namespace_is_told_with_its_cure() {
+        let failure = refusal(404, br#"{"message": "namespaces \"east\" not found"}"#);
+        assert_eq!(failure.kind, Kind::NotFound);
+        assert!(
+            failure
+                .hint_text()
+                .is_some_and(|hint| hint.contains("{name: east}"))
+        );
+    }
 }
