@@ -39,7 +39,7 @@ pub(crate) struct Global {
         help = "Folder of the embedded cluster [default: $XDG_DATA_HOME/syncline or ~/.local/share/syncline]"
     )]
     pub(crate) data: Option<PathBuf>,
-    /// Kubeconfig of the cluster to talk to [default: the embedded cluster's, or $KUBECONFIG]
+    /// Kubeconfig of the cluster to talk to [default: $KUBECONFIG, else the embedded cluster's]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Tell more on standard error; can be repeated
@@ -91,6 +91,22 @@ pub(crate) struct Scope {
     /// Namespace [default: the kubeconfig's]
     #[arg(long, short, value_name = "NAMESPACE")]
     pub(crate) namespace: Option<String>,
+}
+
+/// Which namespaces an overview is of: all, unless one is named.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Overview {
+    /// Namespace [default: all]
+    #[arg(
+        long,
+        short,
+        value_name = "NAMESPACE",
+        conflicts_with = "all_namespaces"
+    )]
+    pub(crate) namespace: Option<String>,
+    /// All namespaces, as without -n
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
 }
 
 /// Which namespaces a command looks at.

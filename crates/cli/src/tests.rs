@@ -47,7 +47,6 @@ fn what_makes_no_sense_is_refused_as_wrong_usage() {
         "syncline",
         "syncline fly",
         "syncline apply",
-        "syncline get",
         "syncline get pods -n a -A",
         "syncline get pods -o xml",
         "syncline delete",

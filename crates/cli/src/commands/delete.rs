@@ -17,6 +17,13 @@ use crate::settings::Target;
 
 /// Delete objects.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Kinds: source, destination, snapshots, pvc, and every name that kubectl knows.
+
+Examples:
+  syncline delete source photos -n primary
+  syncline delete pvc/photos pod/worker
+  syncline delete -f site.yaml --ignore-not-found")]
 pub(crate) struct Arguments {
     /// KIND NAME … or KIND/NAME …
     #[arg(
@@ -50,6 +57,7 @@ pub(crate) async fn run(
     target: &Target,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
+    named(&arguments.objects)?;
     let client = connect(target).await?;
     for victim in victims(arguments, &client).await? {
         match delete(&client, &victim, !arguments.no_wait).await {
@@ -68,6 +76,22 @@ pub(crate) async fn run(
     Ok(())
 }
 
+/// The objects as they are named. A kind alone would mean all of its objects, which is too easily said.
+fn named(words: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    if words.is_empty() {
+        return Ok(Vec::new());
+    }
+    let objects = kinds::objects(words)?.into_iter();
+    objects
+        .map(|(kind, name)| match name {
+            Some(name) => Ok((kind, name)),
+            None => Err(Failure::new(format!("say which {kind} to delete"))
+                .of_kind(Kind::Usage)
+                .hint("write KIND NAME or KIND/NAME")),
+        })
+        .collect()
+}
+
 async fn victims(arguments: &Arguments, client: &Client) -> Result<Vec<Victim>, Failure> {
     let namespace = arguments
         .scope
@@ -76,11 +100,7 @@ async fn victims(arguments: &Arguments, client: &Client) -> Result<Vec<Victim>, 
         .unwrap_or_else(|| client.default_namespace());
     let mut victims = Vec::new();
     if arguments.files.is_empty() {
-        for (kind, name) in kinds::objects(&arguments.objects)? {
-            let name = name.ok_or_else(|| {
-                Failure::new(format!("say which {kind} to delete"))
-                    .hint("write KIND NAME or KIND/NAME")
-            })?;
+        for (kind, name) in named(&arguments.objects)? {
             victims.push(Victim {
                 served: kinds::resolve(client, &kind).await?,
                 namespace: namespace.to_owned(),
@@ -113,4 +133,15 @@ async fn delete(client: &Client, victim: &Victim, wait: bool) -> Result<(), Fail
             .map_err(|error| Failure::from(anyhow::Error::from(error)))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_without_a_name_is_wrong_usage() {
+        let failure = named(&["source".to_owned()]).unwrap_err();
+        assert_eq!(failure.kind.exit_code(), 2);
+    }
 }

@@ -19,9 +19,16 @@ const WATCH_SECONDS: u32 = 290;
 
 /// Show objects.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Kinds: source, destination, snapshots, pvc, and every name that kubectl knows.
+
+Examples:
+  syncline get source,destination -A
+  syncline get source photos -n primary -o yaml
+  syncline get pvc -n backup -w")]
 pub(crate) struct Arguments {
     /// KIND, KIND NAME …, or KIND/NAME …
-    #[arg(value_name = "OBJECT", required = true)]
+    #[arg(value_name = "OBJECT")]
     objects: Vec<String>,
     #[command(flatten)]
     scope: WideScope,
@@ -66,9 +73,10 @@ pub(crate) async fn run(
     target: &Target,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
+    let objects = kinds::objects(&arguments.objects)?;
     let client = connect(target).await?;
     let mut questions = Vec::new();
-    for (kind, name) in kinds::objects(&arguments.objects)? {
+    for (kind, name) in objects {
         questions.push(question(arguments, &client, &kind, name).await?);
     }
     match arguments.output {
@@ -86,6 +94,7 @@ async fn question<'a>(
     let scope = &arguments.scope;
     if name.is_some() && scope.all_namespaces {
         return Err(Failure::new("a single object is in a single namespace")
+            .of_kind(Kind::Usage)
             .hint("leave -A out, or the name"));
     }
     let namespace = (!scope.all_namespaces).then(|| {

@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt};
 use syncline_api::status::{Progress, Retry};
 use syncline_api::{GoDuration, ReplicationDestination, ReplicationSource};
 
-use crate::args::WideScope;
+use crate::args::Overview;
 use crate::connection::connect;
 use crate::failure::Failure;
 use crate::printer::Printer;
@@ -25,7 +25,7 @@ const ERROR: &str = "Error";
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    scope: WideScope,
+    scope: Overview,
 }
 
 /// One replication, of either kind.
@@ -51,12 +51,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let client = connect(target).await?;
     // Without a namespace all are shown: who asks for the state of things wants to see every trouble.
-    let namespace = arguments
-        .scope
-        .scope
-        .namespace
-        .as_deref()
-        .filter(|_| !arguments.scope.all_namespaces);
+    let namespace = arguments.scope.namespace.as_deref();
     let mut all = relationships(&client, namespace).await?;
     if all.is_empty() {
         printer.note("There are no replications. `syncline apply -f deploy/samples` makes some.");

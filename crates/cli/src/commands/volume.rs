@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::args::{Scope, WideScope};
+use crate::args::{Overview, Scope};
 use crate::connection::connect;
 use crate::failure::{Failure, Kind};
 use crate::printer::Printer;
@@ -47,10 +47,10 @@ enum Verb {
         #[command(flatten)]
         scope: Scope,
     },
-    /// List volumes and their folders
+    /// List volumes and their folders, of all namespaces unless -n names one
     List {
         #[command(flatten)]
-        scope: WideScope,
+        scope: Overview,
     },
     /// Forget an adopted folder, and leave it as it is
     Remove {
@@ -78,16 +78,7 @@ pub(crate) async fn run(
             let folder = folder(path, target.data_folder().as_deref())?;
             add(&client, &namespace_of(scope), name, &folder, printer).await
         }
-        Verb::List { scope } => {
-            list(
-                &client,
-                (!scope.all_namespaces)
-                    .then(|| namespace_of(&scope.scope))
-                    .as_deref(),
-                printer,
-            )
-            .await
-        }
+        Verb::List { scope } => list(&client, scope.namespace.as_deref(), printer).await,
         Verb::Remove { name, scope } => remove(&client, &namespace_of(scope), name, printer).await,
     }
 }
@@ -106,6 +97,7 @@ async fn add(
     let volume = volume_name(namespace, name);
     let size = capacity(folder)?;
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    make_namespace(client, namespace, printer).await?;
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
     volumes
         .patch(
@@ -135,6 +127,24 @@ async fn add(
         "persistentvolumeclaim/{name} in namespace {namespace} is {}",
         folder.display()
     ))?;
+    Ok(())
+}
+
+/// Makes the namespace where it is missing: who adds a first volume has none yet.
+async fn make_namespace(client: &Client, name: &str, printer: &mut Printer) -> Result<(), Failure> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    if namespaces.get_opt(name).await?.is_some() {
+        return Ok(());
+    }
+    let manifest = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    namespaces
+        .patch(
+            name,
+            &PatchParams::apply(FIELD_MANAGER),
+            &Patch::Apply(&manifest),
+        )
+        .await?;
+    printer.note(&format!("namespace {name} was missing and is made"));
     Ok(())
 }
 
@@ -272,8 +282,10 @@ async fn list(
     );
     let claims = claims.list(&ListParams::default()).await?;
     if claims.items.is_empty() {
-        printer
-            .note("There are no volumes. `syncline volume add NAME PATH` makes one of a folder.");
+        let place = namespace.map_or_else(String::new, |name| format!(" in namespace {name}"));
+        printer.note(&format!(
+            "There are no volumes{place}. `syncline volume add NAME PATH` makes one of a folder."
+        ));
         return Ok(());
     }
     let volumes = Api::<PersistentVolume>::all(client.clone())
