@@ -86,6 +86,12 @@ pub(crate) async fn run(
 }
 
 async fn start(data: &Path) -> Result<Cluster, Failure> {
+    if data.is_file() {
+        return Err(
+            Failure::new(format!("{} is a file, not a folder", data.display()))
+                .hint("choose a folder with --data DIR; it is made if it is not there"),
+        );
+    }
     let own = std::env::current_exe()
         .map_err(|error| Failure::from(error).context("cannot find this program's own file"))?;
     let config = Config {
@@ -94,17 +100,25 @@ async fn start(data: &Path) -> Result<Cluster, Failure> {
     };
     Cluster::start(config, Arc::new(syncline_embedded::clock::SystemClock))
         .await
-        .map_err(|error| {
-            let in_use = matches!(error, StartError::Lock(_));
-            let failure = Failure::from(anyhow::Error::new(error));
-            if in_use {
-                failure
-                    .of_kind(Kind::InUse)
-                    .hint("stop that one first, or choose another folder with --data DIR")
-            } else {
-                failure
-            }
-        })
+        .map_err(|error| refusal(&error))
+}
+
+/// Why the cluster did not start; what to do about it stands in its message after a semicolon.
+fn refusal(error: &StartError) -> Failure {
+    let in_use = matches!(error, StartError::Lock(text) if text.contains("in use by process"));
+    let text = error.to_string();
+    let failure = match text.rsplit_once("; ") {
+        Some((what, cure)) if in_use => Failure::new(what).hint(format!("{cure} with --data DIR")),
+        Some((what, cure)) => {
+            Failure::new(what).hint(format!("{cure}, or choose another one with --data DIR"))
+        }
+        None => Failure::new(text),
+    };
+    if in_use {
+        failure.of_kind(Kind::InUse)
+    } else {
+        failure
+    }
 }
 
 fn options(http: Option<SocketAddr>) -> Options {
@@ -153,4 +167,47 @@ fn greet(cluster: &Cluster, data: &Path, http: Option<SocketAddr>, printer: &mut
         "and then kubectl get replicationsources,replicationdestinations -A, or syncline status.",
     );
     printer.note("Ctrl-C stops it; the data stays.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_folder_that_is_held_is_in_use_and_each_cure_is_told_once() {
+        let held = refusal(&StartError::Lock(
+            "the data folder /d is in use by process 7; stop that process, or use another folder"
+                .to_owned(),
+        ));
+        assert_eq!(held.kind.exit_code(), 5);
+        assert_eq!(held.causes(), ["the data folder /d is in use by process 7"]);
+        assert_eq!(
+            held.hint_text(),
+            Some("stop that process, or use another folder with --data DIR")
+        );
+        let unwritable = refusal(&StartError::Lock(
+            "cannot lock /d/lock: Permission denied; see that the folder belongs to this user"
+                .to_owned(),
+        ));
+        assert_eq!(unwritable.kind.exit_code(), 1);
+        assert!(
+            unwritable
+                .hint_text()
+                .is_some_and(|hint| hint.starts_with("see that the folder belongs"))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_data_path_that_is_a_file_is_told_as_such() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let Err(failure) = start(file.path()).await else {
+            panic!("it started on a file");
+        };
+        assert!(
+            failure
+                .causes()
+                .concat()
+                .ends_with("is a file, not a folder")
+        );
+    }
 }
