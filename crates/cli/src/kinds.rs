@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource;
 use kube::Client;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, core::Request};
 
@@ -57,6 +57,37 @@ impl Served {
         use kube::Resource as _;
         let namespace = namespace.filter(|_| self.namespaced);
         Request::new(DynamicObject::url_path(&self.resource, namespace))
+    }
+}
+
+/// Says of an object that was not found where one of that kind and name is, if anywhere. Nothing is said where the
+/// search itself fails.
+pub(crate) async fn or_elsewhere(
+    client: &Client,
+    served: &Served,
+    name: &str,
+    failure: Failure,
+) -> Failure {
+    if failure.kind != Kind::NotFound || !served.namespaced {
+        return failure;
+    }
+    let parameters = ListParams::default().fields(&format!("metadata.name={name}"));
+    let all: Api<DynamicObject> = Api::all_with(client.clone(), &served.resource);
+    let places: Vec<String> = all
+        .list(&parameters)
+        .await
+        .into_iter()
+        .flatten()
+        .filter(|object| object.metadata.name.as_deref() == Some(name))
+        .filter_map(|object| object.metadata.namespace)
+        .collect();
+    match places.as_slice() {
+        [] => failure,
+        [place] => failure.hint(format!("it exists in namespace {place}: add -n {place}")),
+        _ => failure.hint(format!(
+            "it exists in namespaces {}: add -n and one of them",
+            places.join(", ")
+        )),
     }
 }
 

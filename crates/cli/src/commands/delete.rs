@@ -124,7 +124,12 @@ async fn victims(arguments: &Arguments, client: &Client) -> Result<Vec<Victim>, 
 
 async fn delete(client: &Client, victim: &Victim, wait: bool) -> Result<(), Failure> {
     let api = victim.served.api(client, &victim.namespace);
-    let object = api.get(&victim.name).await?;
+    let object = match api.get(&victim.name).await.map_err(Failure::from) {
+        Err(failure) => {
+            return Err(kinds::or_elsewhere(client, &victim.served, &victim.name, failure).await);
+        }
+        Ok(object) => object,
+    };
     api.delete(&victim.name, &DeleteParams::background())
         .await?;
     if let (true, Some(uid)) = (wait, object.metadata.uid) {

@@ -124,7 +124,13 @@ impl Question<'_> {
         if let Some(accept) = accept {
             request.headers_mut().insert("accept", header(accept)?);
         }
-        Ok(self.client.request(request).await?)
+        let answer = self.client.request(request).await.map_err(Failure::from);
+        match (answer, &self.name) {
+            (Err(failure), Some(name)) => {
+                Err(kinds::or_elsewhere(self.client, &self.served, name, failure).await)
+            }
+            (answer, _) => answer,
+        }
     }
 
     fn list_parameters(&self) -> ListParams {

@@ -50,7 +50,11 @@ pub(crate) async fn run(
     if served.resource.kind == "Pod" {
         return show(&pods, name, arguments, printer).await;
     }
-    let object = served.api(&client, namespace).get(name).await?;
+    let found = served.api(&client, namespace).get(name).await;
+    let object = match found.map_err(Failure::from) {
+        Err(failure) => return Err(kinds::or_elsewhere(&client, &served, name, failure).await),
+        Ok(object) => object,
+    };
     if let Some(pod) = latest_pod(
         &client,
         namespace,
@@ -77,7 +81,18 @@ pub(crate) async fn run(
         )));
     };
     printer.note("no pod runs now; this is what the last run left in the status:");
-    Ok(printer.line(logs)?)
+    Ok(printer.line(last_lines(logs, arguments.tail))?)
+}
+
+/// The last lines of a text; all of them where no number is given, or a negative one as with kubectl.
+fn last_lines(text: &str, tail: Option<i64>) -> &str {
+    let Some(wanted) = tail.and_then(|tail| usize::try_from(tail).ok()) else {
+        return text;
+    };
+    let body = text.trim_end_matches('\n');
+    let skipped = body.lines().count().saturating_sub(wanted);
+    let starts = body.split_inclusive('\n').take(skipped).map(str::len).sum();
+    body.get(starts..).unwrap_or_default()
 }
 
 /// The newest pod of the newest Job that belongs to the object (or is it).
@@ -137,5 +152,20 @@ async fn copy(stream: impl AsyncBufRead, printer: &mut Printer) -> Result<(), Fa
         printer.raw(chunk)?;
         let length = chunk.len();
         stream.consume_unpin(length);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_log_is_cut_to_its_last_lines() {
+        let text = "one\ntwo\nthree\n";
+        assert_eq!(last_lines(text, Some(2)), "two\nthree");
+        assert_eq!(last_lines(text, Some(9)), "one\ntwo\nthree");
+        assert_eq!(last_lines(text, Some(0)), "");
+        assert_eq!(last_lines(text, None), text);
+        assert_eq!(last_lines(text, Some(-1)), text);
     }
 }
