@@ -159,6 +159,7 @@ fn folder(path: &Path, data: Option<&Path>) -> Result<PathBuf, Failure> {
     if !folder.is_dir() {
         return Err(Failure::new(format!("{} is no folder", folder.display())));
     }
+    readable(&folder)?;
     let data = data.and_then(|data| data.canonicalize().ok());
     match data {
         Some(data) if data.starts_with(&folder) => Err(Failure::new(format!(
@@ -177,6 +178,24 @@ fn folder(path: &Path, data: Option<&Path>) -> Result<PathBuf, Failure> {
         .hint("add a folder of your own; claims of the cluster have their folders already")),
         _ => Ok(folder),
     }
+}
+
+/// Movers run as the one who runs the cluster: a folder that cannot even be listed here fails at its first copy.
+fn readable(folder: &Path) -> Result<(), Failure> {
+    use rustix::fs::Access;
+    match rustix::fs::access(folder, Access::READ_OK | Access::EXEC_OK) {
+        Err(rustix::io::Errno::ACCESS) => Err(unreadable(folder)),
+        other => Ok(other.map_err(std::io::Error::from)?),
+    }
+}
+
+fn unreadable(folder: &Path) -> Failure {
+    Failure::new(format!(
+        "{} is not readable by uid {}",
+        folder.display(),
+        rustix::process::getuid().as_raw()
+    ))
+    .hint("choose another folder, or run `syncline up` and this command as its owner")
 }
 
 async fn already(
@@ -363,6 +382,15 @@ async fn remove(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_told_with_who_cannot() {
+        let uid = format!("uid {}", rustix::process::getuid().as_raw());
+        let failure = unreadable(Path::new("/srv/x"));
+        assert!(failure.causes().concat().ends_with(&uid), "{failure:?}");
+        let mine = tempfile::tempdir().unwrap();
+        assert!(readable(mine.path()).is_ok());
+    }
 
     #[test]
     fn a_folder_that_holds_the_clusters_own_is_refused_and_one_beside_it_is_not() {
