@@ -3,6 +3,7 @@
 //! A document is sent to the server as it was written: the server's own reading of YAML is the one that counts.
 //! Here only its head is read, to know where it belongs.
 
+use std::fmt::Display;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,8 @@ pub(crate) fn read_all(names: &[PathBuf]) -> Result<Vec<Document>> {
     let mut documents = Vec::new();
     for name in names {
         for (label, text) in texts(name)? {
-            documents.extend(parse(&text).with_context(|| format!("{label} is no manifest"))?);
+            documents
+                .extend(parse(&text, &label).with_context(|| format!("{label} is no manifest"))?);
         }
     }
     if documents.is_empty() {
@@ -104,16 +106,23 @@ fn manifests_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Cuts a text into documents and reads the head of each; documents without content are left out.
-pub(crate) fn parse(text: &str) -> Result<Vec<Document>> {
+/// Cuts a text into documents and reads the head of each; documents without content are left out. The label says
+/// where the text is from.
+fn parse(text: &str, label: &str) -> Result<Vec<Document>> {
     split(text)
         .into_iter()
-        .map(|(line, text)| head(text).with_context(|| format!("in the document at line {line}")))
+        .map(|(line, text)| {
+            head(text, (line, label)).with_context(|| format!("in the document at line {line}"))
+        })
         .collect()
 }
 
-fn head(text: String) -> Result<Document> {
-    let head: Head = serde_saphyr::from_str(&text).map_err(|error| anyhow!("{error}"))?;
+fn head(text: String, (line, label): (usize, &str)) -> Result<Document> {
+    let head: Head = serde_saphyr::from_str(&text).or_else(|_| {
+        // Read again below as many empty lines as stand before it, so that the complaint has the file's own lines.
+        let placed = "\n".repeat(line.saturating_sub(1)) + &text;
+        serde_saphyr::from_str(&placed).map_err(|error| anyhow!(complaint(&error, label)))
+    })?;
     let kind = head.kind.context("the field kind is missing")?;
     let api_version = head
         .api_version
@@ -136,6 +145,13 @@ fn head(text: String) -> Result<Document> {
         name,
         namespace: metadata.namespace,
     })
+}
+
+/// What is wrong with a YAML text, with its name for the library's `<input>`.
+pub(crate) fn complaint(error: &impl Display, label: &str) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    text.replace("--> <input>:", &format!("--> {label}:"))
 }
 
 /// The documents with the number of their first line.
@@ -166,7 +182,7 @@ mod tests {
     #[test]
     fn documents_are_cut_at_their_markers_and_kept_as_written() {
         let text = "# first\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: a, namespace: n}\ndata: {mode: 0400}\n---\n# nothing\n---\n{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"b\"}}\n";
-        let documents = parse(text).unwrap();
+        let documents = parse(text, "a.yaml").unwrap();
         let [secret, pod] = documents.as_slice() else {
             panic!("{documents:?}")
         };
@@ -194,15 +210,26 @@ mod tests {
         let text =
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n---\nkind: Pod\nmetadata: {name: b}\n";
         assert_eq!(
-            format!("{:#}", parse(text).unwrap_err()),
+            format!("{:#}", parse(text, "a.yaml").unwrap_err()),
             "in the document at line 5: the field apiVersion is missing"
         );
         assert_eq!(
             format!(
                 "{:#}",
-                parse("apiVersion: v1\nkind: Pod\nmetadata: {}\n").unwrap_err()
+                parse("apiVersion: v1\nkind: Pod\nmetadata: {}\n", "a.yaml").unwrap_err()
             ),
             "in the document at line 1: the Pod has no metadata.name"
+        );
+    }
+
+    #[test]
+    fn bad_yaml_is_told_with_the_files_name_and_line() {
+        let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n---\nkind: [b\n c: {{\n";
+        let told = format!("{:#}", parse(text, "a.yaml").unwrap_err());
+        assert!(told.contains("--> a.yaml:5:"), "{told}");
+        assert!(
+            !told.contains("error:") && !told.contains("<input>"),
+            "{told}"
         );
     }
 
