@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
+use syncline_api::movers::TriggerSpec;
 use syncline_api::status::{Progress, Retry};
 use syncline_api::{GoDuration, ReplicationDestination, ReplicationSource};
 
@@ -20,6 +21,8 @@ use crate::settings::Target;
 const SYNCHRONIZING: &str = "Synchronizing";
 /// The reason of that condition when something is wrong.
 const ERROR: &str = "Error";
+/// What is shown of a destination that waits for its source, where the condition speaks of a run in progress.
+const LISTENING: &str = "Listening";
 
 /// Show all replications at a glance.
 #[derive(Args, Debug)]
@@ -37,6 +40,8 @@ struct Relationship {
     mover: &'static str,
     state: String,
     trouble: Option<String>,
+    /// What is no trouble, but may not be what was meant.
+    remark: Option<&'static str>,
     last: Option<Timestamp>,
     duration: Option<String>,
     next: Option<Timestamp>,
@@ -62,10 +67,11 @@ pub(crate) async fn run(
     });
     printer.columns(&table(&all, now()))?;
     for relationship in &all {
-        if let Some(trouble) = &relationship.trouble {
+        let remark = relationship.remark.map(str::to_owned);
+        for said in relationship.trouble.iter().chain(&remark) {
             printer.line("")?;
             printer.line(&format!(
-                "{} {}/{}: {trouble}",
+                "{} {}/{}: {said}",
                 relationship.kind, relationship.namespace, relationship.name
             ))?;
         }
@@ -90,20 +96,37 @@ async fn relationships(
         || Api::all(client.clone()),
         |name| Api::namespaced(client.clone(), name),
     );
-    let mut all: Vec<Relationship> = sources
-        .list(&ListParams::default())
-        .await?
-        .iter()
-        .map(of_source)
-        .collect();
+    let sources = sources.list(&ListParams::default()).await?.items;
+    // A source may be in another namespace than the one that is shown, where this user may not be allowed to look.
+    let senders = match namespace {
+        None => None,
+        Some(_) => Api::<ReplicationSource>::all(client.clone())
+            .list(&ListParams::default())
+            .await
+            .ok(),
+    };
+    let sending = sending(senders.as_ref().map_or(&sources, |all| &all.items));
+    let mut all: Vec<Relationship> = sources.iter().map(of_source).collect();
     all.extend(
         destinations
             .list(&ListParams::default())
             .await?
             .iter()
-            .map(of_destination),
+            .map(|destination| of_destination(destination, &sending)),
     );
     Ok(all)
+}
+
+/// The addresses that data is being sent to, as far as this cluster's sources tell.
+fn sending(sources: &[ReplicationSource]) -> Vec<String> {
+    sources
+        .iter()
+        .filter(|source| {
+            let status = source.status.as_ref();
+            status.is_some_and(|status| status.progress.is_some())
+        })
+        .filter_map(|source| source.spec.rsync.as_ref()?.address.clone())
+        .collect()
 }
 
 fn of_source(source: &ReplicationSource) -> Relationship {
@@ -135,6 +158,7 @@ fn of_source(source: &ReplicationSource) -> Relationship {
         duration: status.last_sync_duration.map(short_duration),
         next: at(status.next_sync_time.as_ref()),
         progress: status.progress.as_ref().map(percent),
+        remark: remark(spec.trigger.as_ref()),
         peer: peer.or(own),
         ..condition(
             &status.conditions,
@@ -144,7 +168,7 @@ fn of_source(source: &ReplicationSource) -> Relationship {
     }
 }
 
-fn of_destination(destination: &ReplicationDestination) -> Relationship {
+fn of_destination(destination: &ReplicationDestination, sending: &[String]) -> Relationship {
     let spec = &destination.spec;
     let status = destination.status.clone().unwrap_or_default();
     let movers = [
@@ -154,6 +178,17 @@ fn of_destination(destination: &ReplicationDestination) -> Relationship {
         ("restic", spec.restic.is_some()),
         ("external", spec.external.is_some()),
     ];
+    let paused = spec.paused == Some(true);
+    let mut general = condition(&status.conditions, paused, status.retry.as_ref());
+    let own = status
+        .rsync
+        .as_ref()
+        .and_then(|rsync| rsync.address.as_ref());
+    // A destination runs from the moment that it can be reached, whether or not its source has come.
+    let receives = status.progress.is_some() || own.is_some_and(|own| sending.contains(own));
+    if own.is_some() && !receives && !paused && only_runs(&status.conditions) {
+        LISTENING.clone_into(&mut general.state);
+    }
     Relationship {
         kind: "Destination",
         namespace: destination.namespace().unwrap_or_default(),
@@ -167,12 +202,32 @@ fn of_destination(destination: &ReplicationDestination) -> Relationship {
             .rsync
             .as_ref()
             .and_then(|rsync| address(rsync.address.as_deref(), rsync.port)),
-        ..condition(
-            &status.conditions,
-            spec.paused == Some(true),
-            status.retry.as_ref(),
-        )
+        remark: remark(spec.trigger.as_ref()),
+        ..general
     }
+}
+
+/// Whether `Synchronizing` says that a run is under way, and nothing more.
+fn only_runs(conditions: &[Condition]) -> bool {
+    let usual = syncline_api::conditions::sync_in_progress(None);
+    conditions
+        .iter()
+        .find(|condition| condition.type_ == SYNCHRONIZING)
+        .is_some_and(|condition| {
+            condition.reason == usual.reason && condition.message == usual.message
+        })
+}
+
+fn remark(trigger: Option<&TriggerSpec>) -> Option<&'static str> {
+    trigger
+        .is_some_and(|trigger| trigger.schedule.is_some() && trigger.manual.is_some())
+        .then_some("the schedule rests while spec.trigger.manual is set")
+}
+
+/// A number of failed tries, in words.
+fn failed(tries: i32) -> String {
+    let noun = if tries == 1 { "try" } else { "tries" };
+    format!("{tries} failed {noun}")
 }
 
 fn chosen(movers: &[(&'static str, bool)]) -> &'static str {
@@ -203,13 +258,13 @@ fn condition(conditions: &[Condition], paused: bool, retry: Option<&Retry>) -> R
     let tries = retry
         .and_then(|retry| retry.failures)
         .filter(|failures| *failures > 0);
-    let failed = synchronizing
+    let complaint = synchronizing
         .filter(|condition| condition.reason == ERROR)
         .map(|condition| condition.message.clone());
-    let trouble = match (failed, tries) {
-        (Some(message), Some(tries)) => Some(format!("{message} ({tries} failed tries)")),
+    let trouble = match (complaint, tries) {
+        (Some(message), Some(tries)) => Some(format!("{message} ({})", failed(tries))),
         (Some(message), None) => Some(message),
-        (None, Some(tries)) => Some(format!("{tries} failed tries since the last success")),
+        (None, Some(tries)) => Some(format!("{} since the last success", failed(tries))),
         (None, None) => None,
     };
     Relationship {
@@ -363,9 +418,42 @@ mod tests {
             "status": {"rsync": {"address": "127.96.0.7", "port": 2022}},
         }))
         .unwrap();
-        insta::assert_snapshot!(drawn(&[of_destination(&destination)]), @r"
+        insta::assert_snapshot!(drawn(&[of_destination(&destination, &[])]), @r"
         NAMESPACE   KIND          NAME       MOVER   STATE          LAST SYNC   TOOK   NEXT SYNC   PROGRESS   ADDRESS
         west        Destination   database   rsync   New (paused)   never       -      -           -          127.96.0.7:2022
         ");
+    }
+
+    #[test]
+    fn a_destination_without_a_running_transfer_is_listening() {
+        let with = |message: &str| -> ReplicationDestination {
+            serde_json::from_value(json!({
+                "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationDestination",
+                "metadata": {"name": "database", "namespace": "west"}, "spec": {"rsync": {}},
+                "status": {
+                    "rsync": {"address": "10.0.0.1", "port": 2022},
+                    "conditions": [{"type": "Synchronizing", "status": "True", "reason": "SyncInProgress", "message": message, "lastTransitionTime": "2026-11-21T11:00:00Z"}],
+                },
+            }))
+            .unwrap()
+        };
+        let idle = with("Synchronization in-progress");
+        assert_eq!(of_destination(&idle, &[]).state, "Listening");
+        let sending = sending(&[source()]);
+        assert_eq!(of_destination(&idle, &sending).state, "SyncInProgress");
+        let held = with("Waiting for an address of the mover's Service");
+        assert_eq!(of_destination(&held, &[]).state, "SyncInProgress");
+    }
+
+    #[test]
+    fn a_schedule_that_rests_is_remarked_upon_and_one_try_is_one() {
+        let mut source = source();
+        assert_eq!(of_source(&source).remark, None);
+        source.spec.trigger.as_mut().unwrap().manual = Some("once".to_owned());
+        assert!(of_source(&source).remark.is_some());
+        assert_eq!(
+            (failed(1), failed(2)),
+            ("1 failed try".to_owned(), "2 failed tries".to_owned())
+        );
     }
 }
