@@ -103,11 +103,12 @@ async fn start(data: &Path) -> Result<Cluster, Failure> {
         .map_err(|error| refusal(&error))
 }
 
-/// Why the cluster did not start; what to do about it stands in its message after a semicolon.
+/// Why the cluster did not start; where the folder is to blame, what to do stands in the message after a semicolon.
 fn refusal(error: &StartError) -> Failure {
     let in_use = matches!(error, StartError::Lock(text) if text.contains("in use by process"));
     let text = error.to_string();
-    let failure = match text.rsplit_once("; ") {
+    let of_folder = matches!(error, StartError::Lock(_) | StartError::Folder { .. });
+    let failure = match text.rsplit_once("; ").filter(|_| of_folder) {
         Some((what, cure)) if in_use => Failure::new(what).hint(format!("{cure} with --data DIR")),
         Some((what, cure)) => {
             Failure::new(what).hint(format!("{cure}, or choose another one with --data DIR"))
