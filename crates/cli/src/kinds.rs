@@ -91,6 +91,22 @@ pub(crate) async fn or_elsewhere(
     }
 }
 
+/// The same for a kind that is known by name only.
+pub(crate) async fn or_named_elsewhere(
+    client: &Client,
+    kind: &str,
+    name: &str,
+    failure: Failure,
+) -> Failure {
+    if failure.kind != Kind::NotFound {
+        return failure;
+    }
+    match resolve(client, kind).await {
+        Ok(served) => or_elsewhere(client, &served, name, failure).await,
+        Err(_) => failure,
+    }
+}
+
 fn dotted(name: &str, group: &str) -> String {
     if group.is_empty() {
         name.to_owned()

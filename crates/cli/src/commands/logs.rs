@@ -44,11 +44,20 @@ pub(crate) async fn run(
         .unwrap_or_else(|| client.default_namespace());
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let Some((kind, name)) = arguments.object.split_once('/') else {
-        return show(&pods, &arguments.object, arguments, printer).await;
+        return match show(&pods, &arguments.object, arguments, printer).await {
+            Err(failure) => {
+                let name = &arguments.object;
+                Err(kinds::or_named_elsewhere(&client, "pods", name, failure).await)
+            }
+            Ok(()) => Ok(()),
+        };
     };
     let served = kinds::resolve(&client, kind).await?;
     if served.resource.kind == "Pod" {
-        return show(&pods, name, arguments, printer).await;
+        return match show(&pods, name, arguments, printer).await {
+            Err(failure) => Err(kinds::or_elsewhere(&client, &served, name, failure).await),
+            Ok(()) => Ok(()),
+        };
     }
     let found = served.api(&client, namespace).get(name).await;
     let object = match found.map_err(Failure::from) {
@@ -81,7 +90,10 @@ pub(crate) async fn run(
         )));
     };
     printer.note("no pod runs now; this is what the last run left in the status:");
-    Ok(printer.line(last_lines(logs, arguments.tail))?)
+    match last_lines(logs, arguments.tail) {
+        "" => Ok(()),
+        lines => Ok(printer.line(lines)?),
+    }
 }
 
 /// The last lines of a text; all of them where no number is given, or a negative one as with kubectl.

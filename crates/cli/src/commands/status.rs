@@ -59,7 +59,10 @@ pub(crate) async fn run(
     let namespace = arguments.scope.namespace.as_deref();
     let mut all = relationships(&client, namespace).await?;
     if all.is_empty() {
-        printer.note("There are no replications. `syncline apply -f deploy/samples` makes some.");
+        let place = namespace.map_or_else(String::new, |name| format!(" in namespace {name}"));
+        printer.note(&format!(
+            "There are no replications{place}. `syncline apply -f deploy/samples` makes some."
+        ));
         return Ok(());
     }
     all.sort_by(|one, other| {

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::args::{Overview, Scope};
 use crate::connection::connect;
 use crate::failure::{Failure, Kind};
+use crate::kinds;
 use crate::printer::Printer;
 use crate::settings::Target;
 
@@ -349,7 +350,10 @@ async fn remove(
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-    let claim = claims.get(name).await?;
+    let claim = match claims.get(name).await.map_err(Failure::from) {
+        Err(failure) => return Err(kinds::or_named_elsewhere(client, "pvc", name, failure).await),
+        Ok(claim) => claim,
+    };
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
     let volume = claim
         .spec
