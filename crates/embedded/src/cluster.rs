@@ -58,7 +58,10 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// Another cluster runs on the data folder, or it cannot be locked. The message names the holder's pid.
+    /// Another cluster runs on the data folder. The message names the holder's pid.
+    #[error("{0}")]
+    InUse(String),
+    /// The data folder cannot be locked.
     #[error("{0}")]
     Lock(String),
     /// The database cannot be opened.
@@ -98,7 +101,11 @@ impl From<syncline_volumes::Error> for StartError {
 
 impl From<LockError> for StartError {
     fn from(error: LockError) -> Self {
-        Self::Lock(error.to_string())
+        let text = error.to_string();
+        match error {
+            LockError::Held { .. } => Self::InUse(text),
+            LockError::File { .. } => Self::Lock(text),
+        }
     }
 }
 

@@ -105,9 +105,9 @@ async fn start(data: &Path) -> Result<Cluster, Failure> {
 
 /// Why the cluster did not start; where the folder is to blame, what to do stands in the message after a semicolon.
 fn refusal(error: &StartError) -> Failure {
-    let in_use = matches!(error, StartError::Lock(text) if text.contains("in use by process"));
+    let in_use = matches!(error, StartError::InUse(_));
     let text = error.to_string();
-    let of_folder = matches!(error, StartError::Lock(_) | StartError::Folder { .. });
+    let of_folder = in_use || matches!(error, StartError::Lock(_) | StartError::Folder { .. });
     let failure = match text.rsplit_once("; ").filter(|_| of_folder) {
         Some((what, cure)) if in_use => Failure::new(what).hint(format!("{cure} with --data DIR")),
         Some((what, cure)) => {
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn only_a_folder_that_is_held_is_in_use_and_each_cure_is_told_once() {
-        let held = refusal(&StartError::Lock(
+        let held = refusal(&StartError::InUse(
             "the data folder /d is in use by process 7; stop that process, or use another folder"
                 .to_owned(),
         ));
