@@ -18,6 +18,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use syncline_testkit::{Cluster, Who};
+use tokio::signal::unix::{SignalKind, signal};
 
 use disk::Disk;
 use runs::Demo;
@@ -42,7 +43,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(play(binary, options.keep))
+        .block_on(async {
+            tokio::select! {
+                outcome = play(binary, options.keep) => outcome,
+                () = interrupted() => bail!("interrupted; the demo cleans up"),
+            }
+        })
+}
+
+/// Ends with Ctrl-C or SIGTERM: what the demo made is then dropped in good order.
+async fn interrupted() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => (),
+        outcome = tokio::signal::ctrl_c() => if outcome.is_err() {
+            std::future::pending::<()>().await;
+        },
+    }
 }
 
 async fn play(binary: PathBuf, keep: bool) -> Result<()> {
