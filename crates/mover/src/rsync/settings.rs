@@ -9,7 +9,7 @@ use syncline_api::{env, report};
 use crate::report::Fault;
 
 /// The port that sshd listens on in the pod; Services map theirs to it.
-pub(crate) const SERVER_PORT: u16 = 8022;
+const SERVER_PORT: u16 = 8022;
 /// The port at the destination when none is told.
 const DEFAULT_PORT: u16 = 22;
 /// The name to log in with when none is told.
@@ -61,6 +61,8 @@ pub(crate) struct DestinationSettings {
     pub(crate) places: Places,
     /// The address to listen on; all addresses when it is not told.
     pub(crate) listen: Option<IpAddr>,
+    /// The port to listen on.
+    pub(crate) port: u16,
     /// A folder in the volume that becomes the root for peers; empty means the volume's root.
     pub(crate) path: String,
     /// The name that the source logs in with, when it is told.
@@ -133,6 +135,8 @@ impl DestinationSettings {
         Ok(Self {
             places: Places::read(read),
             listen,
+            // Outside a pod, where an address may be shared with others.
+            port: number(read, "SYNCLINE_SSH_PORT", SERVER_PORT)?,
             path,
             user,
         })

@@ -134,15 +134,18 @@ fn an_ordinary_user_with_the_name_root_replicates_what_is_its_own() {
 
 #[test]
 fn both_ends_speak_ipv6() {
-    if std::net::TcpListener::bind("[::1]:0").is_err() {
-        // A machine without IPv6 has nobody to speak it with.
+    // A machine without IPv6 has nobody to speak it with.
+    let Ok(free) = std::net::TcpListener::bind("[::1]:0") else {
         return;
-    }
+    };
+    let port = free.local_addr().unwrap().port().to_string();
+    drop(free);
     let mut pair = Pair::new();
-    // There is one such address on every machine, and no other test uses it.
     "::1".clone_into(&mut pair.address);
     std::fs::write(pair.src().join("file"), "content").unwrap();
-    sync(&pair);
+    let destination = pair.destination(&[("SYNCLINE_SSH_PORT", &port)]);
+    pair.source(&[("DESTINATION_PORT", &port)]).succeeded();
+    destination.end().succeeded();
     tree::assert_same(&pair.src(), &pair.dst());
 }
 

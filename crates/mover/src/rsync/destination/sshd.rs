@@ -14,7 +14,7 @@ use crate::fs::{find_program, write_private};
 use crate::report::{Fault, reason};
 use crate::rsync::cpu;
 use crate::rsync::keys::{self, PrivateFolder};
-use crate::rsync::settings::{DestinationSettings, SERVER_PORT};
+use crate::rsync::settings::DestinationSettings;
 
 /// Where sshd, started by root, wants an empty folder for its unprivileged part.
 const PRIVILEGE_SEPARATION: &str = "/run/sshd";
@@ -39,7 +39,7 @@ pub(super) fn start(
     let gate = gate_command(folder.path())?;
     let authorized = folder.file("authorized_keys");
     let config = folder.file("sshd_config");
-    let text = configuration(&host_key, &authorized, &names, settings.listen);
+    let text = configuration(&host_key, &authorized, &names, &listen_lines(settings));
     let files = [
         (&authorized, format!("restrict,command=\"{gate}\" {peer}\n")),
         (&config, text),
@@ -106,17 +106,16 @@ fn gate_command(folder: &Path) -> Result<String, Fault> {
     Ok(command)
 }
 
-fn configuration(
-    host_key: &Path,
-    authorized: &Path,
-    names: &[String],
-    listen: Option<IpAddr>,
-) -> String {
-    let listen = match listen {
-        Some(IpAddr::V6(address)) => format!("ListenAddress [{address}]:{SERVER_PORT}"),
-        Some(IpAddr::V4(address)) => format!("ListenAddress {address}:{SERVER_PORT}"),
-        None => format!("ListenAddress 0.0.0.0:{SERVER_PORT}\nListenAddress [::]:{SERVER_PORT}"),
-    };
+fn listen_lines(settings: &DestinationSettings) -> String {
+    let port = settings.port;
+    match settings.listen {
+        Some(IpAddr::V6(address)) => format!("ListenAddress [{address}]:{port}"),
+        Some(IpAddr::V4(address)) => format!("ListenAddress {address}:{port}"),
+        None => format!("ListenAddress 0.0.0.0:{port}\nListenAddress [::]:{port}"),
+    }
+}
+
+fn configuration(host_key: &Path, authorized: &Path, names: &[String], listen: &str) -> String {
     let ciphers = cpu::server_ciphers(cpu::this_machine_has_aes());
     // StrictModes looks at the folders above authorized_keys, where /tmp is everybody's; the mover's own folder in it
     // is nobody else's (0700), which is what that check is for.
@@ -280,7 +279,7 @@ mod tests {
             Path::new("/k"),
             Path::new("/a"),
             &["root".to_owned()],
-            "127.0.0.9".parse().ok(),
+            "ListenAddress 127.0.0.9:8022",
         );
         assert!(text.starts_with("ListenAddress 127.0.0.9:8022\n"));
         for line in [
