@@ -7,22 +7,7 @@ mod tests {
     use std::process::{Command, Output, Stdio};
     use std::sync::Arc;
 
-    use futures::future::BoxFuture;
-    use jiff::Timestamp;
-    use syncline_embedded::{Cluster, Config, clock::Clock};
-
-    struct SystemClock;
-
-    impl Clock for SystemClock {
-        fn now(&self) -> Timestamp {
-            Timestamp::now()
-        }
-
-        fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
-            let wait = at.duration_since(Timestamp::now());
-            Box::pin(async move { tokio::time::sleep(wait.try_into().unwrap_or_default()).await })
-        }
-    }
+    use syncline_embedded::{Cluster, Config, clock::SystemClock};
 
     /// kubectl with a kubeconfig and a home of its own.
     struct Kubectl {

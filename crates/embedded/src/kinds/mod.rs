@@ -11,6 +11,7 @@ mod custom;
 mod defaults;
 mod go_dump;
 mod meta;
+pub(crate) mod part;
 mod registry;
 mod shipped;
 #[cfg(test)]

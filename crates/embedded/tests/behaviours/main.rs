@@ -12,9 +12,7 @@ mod stage;
 
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
-use jiff::Timestamp;
-use syncline_embedded::{Cluster, Config, clock::Clock};
+use syncline_embedded::{Cluster, Config, clock::SystemClock};
 
 use self::recorded::Recorded;
 use self::stage::Stage;
@@ -31,19 +29,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "rules in CEL (x-kubernetes-validations) are kept but not evaluated",
     ),
 ];
-
-struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-
-    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
-        let wait = at.duration_since(Timestamp::now());
-        Box::pin(async move { tokio::time::sleep(wait.try_into().unwrap_or_default()).await })
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_recorded_behaviours_of_a_real_api_server_are_met_but_for_those_named() {

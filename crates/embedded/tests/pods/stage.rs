@@ -5,31 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, ListParams, LogParams, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use syncline_embedded::{Cluster, Config, Launcher, clock::Clock};
+use syncline_embedded::{Cluster, Config, Launcher, clock::SystemClock};
 
 /// Longer than anything here takes on a loaded machine.
 const CAP: Duration = Duration::from_secs(60);
-
-pub(crate) struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::now()
-    }
-
-    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
-        let wait = at.duration_since(Timestamp::now());
-        Box::pin(async move { tokio::time::sleep(wait.try_into().unwrap_or_default()).await })
-    }
-}
 
 pub(crate) struct Stage {
     pub(crate) cluster: Cluster,

@@ -6,24 +6,11 @@ mod storage;
 
 use serde_json::{Value, json};
 
+use super::part::{list, text};
 use super::{FieldError, custom, meta};
 
 /// The most that a ConfigMap or Secret may hold, in bytes.
 const MOST_DATA: usize = 1024 * 1024;
-
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-}
-
-fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
-}
 
 /// `field is immutable`, when the two values differ.
 fn immutable(new: &Value, old: &Value, field: &str) -> Option<FieldError> {

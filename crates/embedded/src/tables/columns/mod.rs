@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::age;
 use super::json_path::JsonPath;
 use super::{Cell, Column};
+use crate::kinds::part::{list, text};
 
 const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
 const AGE: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
@@ -108,20 +109,6 @@ pub(in crate::tables) fn shown(found: Option<&Value>, kind: &str, now: Timestamp
 
 fn at(object: &Value, pointer: &str) -> Value {
     object.pointer(pointer).cloned().unwrap_or(Value::Null)
-}
-
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-}
-
-fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object
-        .pointer(pointer)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
 }
 
 fn entries(object: &Value, pointer: &str) -> usize {
