@@ -46,7 +46,14 @@ const EVERY_ROOM: &[&str] = &[
 ];
 
 /// Crates that are not part of the product and may use anything.
-const FREE: [&str; 3] = ["syncline-testkit", "syncline-tests", "xtask"];
+const FREE: [&str; 6] = [
+    "syncline-bench",
+    "syncline-csi-driver",
+    "syncline-test-cluster",
+    "syncline-testkit",
+    "syncline-tests",
+    "xtask",
+];
 const TESTKIT: &str = "syncline-testkit";
 
 /// Foreign crates that a room may not use itself: the mover holds no credentials and talks to no API server.
