@@ -15,6 +15,7 @@ pub mod keys;
 pub mod kinds;
 pub mod metrics;
 pub mod observe;
+pub mod options;
 pub mod plan;
 pub mod quantity;
 pub mod queue;
@@ -36,6 +37,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use clock::{Clock, SystemClock};
+pub use options::Options;
 
 use crate::metrics::Metrics;
 use crate::queue::Queue;
@@ -43,36 +45,6 @@ use crate::reconcile::Context;
 
 /// How many resources are looked at at once.
 const CONCURRENT_LOOKS: usize = 32;
-
-/// The operator's settings.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The image of the movers' pods.
-    pub mover_image: String,
-    /// The port that `spec.rsync.port` means when absent: 22 on Kubernetes, 2022 on the embedded cluster.
-    pub rsync_port: u16,
-    /// The only namespace that is watched; all of them when absent.
-    pub watch_namespace: Option<String>,
-    /// How many sources transfer at once; zero means no limit.
-    pub max_concurrent_syncs: usize,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served; nowhere when absent. Port 0 means any.
-    pub http: Option<SocketAddr>,
-    /// Where schedules are read that name no zone; the system's zone when absent.
-    pub zone: Option<TimeZone>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            mover_image: "syncline".to_owned(),
-            rsync_port: 22,
-            watch_namespace: None,
-            max_concurrent_syncs: 0,
-            http: None,
-            zone: None,
-        }
-    }
-}
 
 /// Why the operator could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +125,7 @@ impl Operator {
             clock: Arc::clone(&self.clock),
             settings: plan::Settings {
                 zone: self.options.zone.clone().unwrap_or_else(TimeZone::system),
-                mover_image: self.options.mover_image.clone(),
+                mover_image: self.options.images.rsync.clone(),
                 rsync_port: self.options.rsync_port,
             },
             queue: queue.clone(),

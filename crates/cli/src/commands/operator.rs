@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use kube::Client;
+use syncline_operator::options::MoverImages;
 use syncline_operator::{Options, SystemClock};
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +53,7 @@ pub(crate) async fn run(
     ));
     let defaults = Options::default();
     let options = Options {
-        mover_image: arguments.mover_image.clone(),
+        images: MoverImages::all(&arguments.mover_image),
         rsync_port: arguments.rsync_port,
         watch_namespace: arguments.watch_namespace.clone(),
         max_concurrent_syncs: arguments

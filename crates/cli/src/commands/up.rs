@@ -11,6 +11,7 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::{conditions, wait::await_condition};
 use kube::{Api, Client, ResourceExt};
 use syncline_embedded::{Cluster, Config, StartError};
+use syncline_operator::options::MoverImages;
 use syncline_operator::{Operator, Options, SystemClock};
 use tokio_util::sync::CancellationToken;
 
@@ -124,7 +125,7 @@ fn refusal(error: &StartError) -> Failure {
 
 fn options(http: Option<SocketAddr>) -> Options {
     Options {
-        mover_image: IMAGE.to_owned(),
+        images: MoverImages::all(IMAGE),
         rsync_port: RSYNC_PORT,
         http,
         ..Options::default()
