@@ -67,6 +67,22 @@ pub enum Error {
         /// The image's directory.
         path: PathBuf,
     },
+    /// The volume is a directory where a disk is needed.
+    #[error("{path} is a directory and no disk: its size is not kept by the file system")]
+    NoDisk {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A disk cannot be made smaller, since its end may hold data.
+    #[error("{path} has {size} bytes, which {wanted} would cut off: ask for {size} bytes or more")]
+    Shrinks {
+        /// The disk.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// The smaller size that was asked for.
+        wanted: u64,
+    },
     /// The operation was told to stop.
     #[error("the copy was stopped before it was complete; nothing of it was kept")]
     Stopped,

@@ -26,12 +26,19 @@
 //! Volumes have no size limit of their own: they are directories of one file system. [`Volumes::usage`] tells what is
 //! in one, so that a caller can compare it with a promised capacity.
 //!
+//! A volume may also be a disk ([`Volumes::create_disk`]): one sparse file, `volumes/<name>/disk`, of a size of its own,
+//! for a block device on top of it. It is snapshotted, cloned and restored as directories are. Where the file system
+//! shares extents the copy is `Atomic`, because the one file is all there is; else it is copied until it holds still.
+//! What the kernel keeps in memory for a device on top and has not written to the file yet is not in the copy: flush
+//! the device first.
+//!
 //! Invariants: no half-made volume or image is ever listed (work goes on under a temporary name, is flushed with
 //! `syncfs`, then renamed); a source is never written to; no symbolic link of a source is ever followed, even when
 //! another process swaps entries during the copy.
 
 mod btrfs;
 mod consistency;
+mod disk;
 mod error;
 mod store;
 mod tree;

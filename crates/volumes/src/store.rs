@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use crate::disk::{self, DISK};
 use crate::tree::{self, Copier};
 use crate::{Consistency, Copied, Error, Settled, Unkept, Usage, btrfs};
 
-const VOLUMES: &str = "volumes";
-const SNAPSHOTS: &str = "snapshots";
-const DATA: &str = "data";
+pub(crate) const VOLUMES: &str = "volumes";
+pub(crate) const SNAPSHOTS: &str = "snapshots";
+pub(crate) const DATA: &str = "data";
 const ABOUT: &str = "about.json";
 /// Prefix of what is being made or removed; such entries are never listed and are swept at the next start.
 const WORKING: &str = ".tmp-";
@@ -59,9 +60,9 @@ pub enum Source<'a> {
 /// The methods block; call them where blocking is allowed.
 #[derive(Clone)]
 pub struct Volumes {
-    root: Arc<Path>,
-    options: Options,
-    stopped: Arc<AtomicBool>,
+    pub(crate) root: Arc<Path>,
+    pub(crate) options: Options,
+    pub(crate) stopped: Arc<AtomicBool>,
     serial: Arc<AtomicU64>,
     readers: Arc<Readers>,
 }
@@ -177,7 +178,7 @@ impl Volumes {
         self.root.join(SNAPSHOTS).join(name).join(DATA)
     }
 
-    /// The directory of a source, which must exist.
+    /// The directory of a source, or its file when it is a disk; it must exist.
     pub fn source_path(&self, source: Source<'_>) -> Result<PathBuf, Error> {
         let (part, name, path) = match source {
             Source::Volume(name) => ("volume", name, self.volume_path(name)),
@@ -187,6 +188,10 @@ impl Volumes {
         check_name(name)?;
         if path.is_dir() {
             return Ok(path);
+        }
+        let disk = path.with_file_name(DISK);
+        if disk.is_file() {
+            return Ok(disk);
         }
         Err(Error::Missing {
             what: part,
@@ -291,7 +296,11 @@ impl Volumes {
 
     /// How much is in a source now.
     pub fn usage(&self, source: Source<'_>) -> Result<Usage, Error> {
-        tree::usage(&self.source_path(source)?)
+        let path = self.source_path(source)?;
+        if path.is_file() {
+            return disk::usage(&path);
+        }
+        tree::usage(&path)
     }
 
     /// Bytes that may still be written to the folder's file system.
@@ -324,7 +333,7 @@ impl Volumes {
             let _ = remove_path(&work);
         }
         copied.map(|copied| Copied {
-            path: home.join(DATA),
+            path: content_of(&home),
             ..copied
         })
     }
@@ -341,6 +350,9 @@ impl Volumes {
             Source::Image(image) => Some(self.about_image(image)?),
             Source::Volume(_) | Source::Folder(_) => None,
         };
+        if from.is_file() {
+            return self.fill_disk(from, work, origin, read_only);
+        }
         if self.options.best == Consistency::Atomic && snapshot_subvolume(from, work, read_only)? {
             let settled = Settled::Yes;
             let fresh = Copied {
@@ -412,7 +424,7 @@ impl Volumes {
         format!("{WORKING}{}-{serial}", std::process::id())
     }
 
-    fn begin(&self, part: &str) -> Result<PathBuf, Error> {
+    pub(crate) fn begin(&self, part: &str) -> Result<PathBuf, Error> {
         if self.stopped.load(Ordering::Relaxed) {
             return Err(Error::Stopped);
         }
@@ -425,7 +437,7 @@ impl Volumes {
     }
 
     /// Makes finished work durable, then visible.
-    fn publish(&self, work: &Path, home: &Path) -> Result<(), Error> {
+    pub(crate) fn publish(&self, work: &Path, home: &Path) -> Result<(), Error> {
         let sync = |path: &Path| -> Result<(), Error> {
             let dir = tree::open_root(path)?;
             rustix::fs::syncfs(&dir).map_err(|error| Error::io("flush", path, error))
@@ -438,7 +450,7 @@ impl Volumes {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Error> {
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     let fits = (1..=200).contains(&name.len())
         && !name.starts_with('.')
         && name
@@ -531,6 +543,16 @@ fn remove_path(path: &Path) -> Result<(), Error> {
     tree::remove(tree::open_root(parent)?, &name, path)
 }
 
+/// The directory of a volume or image, or its file when it is a disk.
+fn content_of(home: &Path) -> PathBuf {
+    let disk = home.join(DISK);
+    if disk.is_file() {
+        disk
+    } else {
+        home.join(DATA)
+    }
+}
+
 fn read_about(home: &Path) -> Result<Copied, Error> {
     let path = home.join(ABOUT);
     let text = fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
@@ -539,7 +561,7 @@ fn read_about(home: &Path) -> Result<Copied, Error> {
         source,
     })?;
     Ok(Copied {
-        path: home.join(DATA),
+        path: content_of(home),
         ..record
     })
 }

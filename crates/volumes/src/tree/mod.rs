@@ -1,6 +1,6 @@
 //! Whole directory trees: walking, copying, measuring and removing them without ever following a symbolic link.
 
-mod content;
+pub(crate) mod content;
 mod metadata;
 mod passes;
 mod remove;

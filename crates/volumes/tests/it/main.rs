@@ -5,6 +5,8 @@ mod compare;
 #[cfg(test)]
 mod copies;
 #[cfg(test)]
+mod disks;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod hostile;
