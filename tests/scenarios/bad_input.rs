@@ -151,7 +151,7 @@ async fn a_missing_secret_is_named_and_its_coming_is_heard() -> Result<()> {
         "no-secret",
         |stage| async move {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            fill_plain(&stage.cluster, &east.volume("data").await?, 5, 1)?;
+            fill_plain(&east.volume("data").await?, 5, 1).await?;
             west.apply(crate::parts::destination("copy", json!({})))
                 .await?;
             let peer = crate::parts::listening(&west, "copy").await?;
@@ -190,7 +190,7 @@ async fn a_wrong_host_key_is_told_apart_from_other_failures() -> Result<()> {
 
 async fn wrong_host_key(stage: Stage) -> Result<()> {
     let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-    fill_plain(&stage.cluster, &east.volume("data").await?, 5, 1)?;
+    fill_plain(&east.volume("data").await?, 5, 1).await?;
     let peer = receiver(&east, &west, "copy", json!({})).await?;
     let right = east.get("Secret", &peer.keys).await?;
     // The key of another destination: well-formed, but not this one's.
@@ -268,7 +268,7 @@ async fn an_address_that_cannot_be_resolved_is_named() -> Result<()> {
         "address",
         |stage| async move {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            fill_plain(&stage.cluster, &east.volume("data").await?, 5, 1)?;
+            fill_plain(&east.volume("data").await?, 5, 1).await?;
             let peer = receiver(&east, &west, "copy", json!({})).await?;
             let manifest = manually(
                 source("copy", "data", &peer, json!({"address": "nowhere.invalid"})),

@@ -2,16 +2,17 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use syncline_testkit::cluster::Embedded;
 use syncline_testkit::scenario::{CAP, Stage};
-use syncline_testkit::{Cluster, Tree, Who, corpus, scenario};
+use syncline_testkit::{Cluster, Place, Tree, Who, corpus, scenario};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::parts::{
-    fill_plain, give, image_after, must_be_alike, receiver, synced, text, tree_of_image,
-};
+use crate::needs;
+use crate::parts::{fill_plain, image_after, must_be_alike, receiver, synced, text, tree_of_image};
 
 /// Runs a command; its output as text, and its exit code.
 fn run(cluster: &Cluster, arguments: &[&str]) -> Result<(String, String, i32)> {
@@ -36,12 +37,22 @@ fn ok(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_is_adopted_replicated_and_left_alone() -> Result<()> {
-    scenario(Cluster::shared(Who::Caller).await?, "adopted", adopted).await
+    scenario(
+        needs::HOST_FOLDER.shared(Who::Caller).await?,
+        "adopted",
+        adopted,
+    )
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ordinary_user_adopts_a_folder_too() -> Result<()> {
-    scenario(Cluster::shared(Who::Ordinary).await?, "adopted", adopted).await
+    scenario(
+        needs::ORDINARY_USER.shared(Who::Ordinary).await?,
+        "adopted",
+        adopted,
+    )
+    .await
 }
 
 async fn adopted(stage: Stage) -> Result<()> {
@@ -52,7 +63,8 @@ async fn adopted(stage: Stage) -> Result<()> {
         .tempdir_in(cluster.scratch())?;
     let folder = mine.path();
     corpus::plain(folder, 30, 1)?;
-    give(cluster, folder)?;
+    let (uid, gid) = cluster.owner();
+    corpus::give_to(folder, uid, gid)?;
     let tree = Tree::scan(folder)?;
     let path = folder.to_str().context("a folder of a temporary name")?;
     let said = ok(
@@ -112,7 +124,7 @@ async fn the_commands_show_a_replication_from_all_sides() -> Result<()> {
         |stage| async move {
             let cluster = &stage.cluster;
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            fill_plain(cluster, &east.volume("data").await?, 20, 1)?;
+            fill_plain(&east.volume("data").await?, 20, 1).await?;
             let peer = receiver(&east, &west, "copy", json!({})).await?;
             let manifest = crate::parts::source("copy", "data", &peer, json!({}));
             east.apply(crate::parts::manually(manifest, "once")).await?;
@@ -239,15 +251,18 @@ async fn failures_have_words_and_exit_codes() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_cluster_on_the_same_folder_is_refused_with_the_first_ones_process() -> Result<()>
 {
-    let cluster = Cluster::shared(Who::Caller).await?;
-    let data = cluster.data();
+    let place = needs::DATA_FOLDER.shared(Who::Caller).await?;
+    let Some(cluster) = place.here("second") else {
+        return Ok(());
+    };
+    let data = cluster.embedded()?.data();
     let (_, notes, code) = run(
         &cluster,
         &["up", "--data", data.to_str().context("a path")?],
     )?;
     assert_eq!(code, 5, "{notes}");
     assert!(
-        notes.contains(&cluster.pid()?.as_raw_nonzero().to_string()),
+        notes.contains(&cluster.embedded()?.pid()?.as_raw_nonzero().to_string()),
         "{notes}"
     );
     assert!(notes.contains("hint: "), "{notes}");
@@ -279,7 +294,7 @@ async fn the_operator_serves_health_and_the_metrics_that_dashboards_know() -> Re
         "metrics",
         |stage| async move {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            fill_plain(&stage.cluster, &east.volume("data").await?, 5, 1)?;
+            fill_plain(&east.volume("data").await?, 5, 1).await?;
             let peer = receiver(&east, &west, "copy", json!({})).await?;
             let manifest = crate::parts::source("copy", "data", &peer, json!({}));
             east.apply(crate::parts::manually(manifest, "once")).await?;
@@ -326,8 +341,13 @@ async fn manifests_named_at_the_start_are_applied_at_the_start() -> Result<()> {
         &file,
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: site}\n---\napiVersion: volsync.backube/v1alpha1\nkind: ReplicationDestination\nmetadata: {name: copy, namespace: site}\nspec:\n  rsync: {copyMethod: Snapshot, capacity: 1Gi, accessModes: [ReadWriteOnce]}\n",
     )?;
-    let cluster = std::sync::Arc::new(Cluster::start_applying(Who::Caller, vec![file]).await?);
-    scenario(cluster, "applied", |stage| async move {
+    let place = if needs::START.is_met() {
+        let cluster = Embedded::start_applying(Who::Caller, vec![file]).await?;
+        Arc::new(Cluster::Embedded(cluster)).into()
+    } else {
+        Place::Elsewhere(needs::START)
+    };
+    scenario(place, "applied", |stage| async move {
         let here = stage.site("here").await?;
         let site = syncline_testkit::Site {
             namespace: "site".to_owned(),

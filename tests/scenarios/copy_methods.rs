@@ -10,11 +10,12 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use syncline_testkit::scenario::Stage;
-use syncline_testkit::{Cluster, Tree, Who, corpus, scenario};
+use syncline_testkit::{Cluster, Who, corpus, scenario};
 
+use crate::needs;
 use crate::parts::{
     condition, destination, fill_hostile, fill_plain, image_after, manually, must_be_alike, over,
-    receiver, source, synced, text, tree_of_image,
+    put, receiver, source, synced, text, tree_of_image,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,9 +52,9 @@ async fn a_snapshot_of_the_source_is_sent_and_then_removed() -> Result<()> {
 
 async fn sends_with(stage: Stage, method: &'static str) -> Result<()> {
     let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-    let folder = east.volume("data").await?;
-    fill_hostile(&stage.cluster, &folder)?;
-    let tree = Tree::scan(&folder)?;
+    let data = east.volume("data").await?;
+    fill_hostile(&stage.cluster, &data).await?;
+    let tree = data.tree().await?;
     let peer = receiver(&east, &west, "copy", json!({})).await?;
     east.apply(manually(
         source("copy", "data", &peer, json!({"copyMethod": method})),
@@ -63,7 +64,7 @@ async fn sends_with(stage: Stage, method: &'static str) -> Result<()> {
     synced(&east, "copy", "once").await?;
     let image = image_after(&west, "copy", None).await?;
     must_be_alike(&tree, &tree_of_image(&west, &image).await?)?;
-    must_be_alike(&tree, &Tree::scan(&folder)?).context("the source itself has changed")?;
+    must_be_alike(&tree, &data.tree().await?).context("the source itself has changed")?;
     east.wait_gone("PersistentVolumeClaim", "volsync-copy-src")
         .await?;
     east.wait_gone("VolumeSnapshot", "volsync-copy-src").await?;
@@ -78,8 +79,8 @@ async fn a_direct_destination_is_its_own_image() -> Result<()> {
         "direct-dst",
         |stage| async move {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            let folder = east.volume("data").await?;
-            fill_hostile(&stage.cluster, &folder)?;
+            let data = east.volume("data").await?;
+            fill_hostile(&stage.cluster, &data).await?;
             let peer = receiver(&east, &west, "copy", json!({"copyMethod": "Direct"})).await?;
             east.apply(manually(source("copy", "data", &peer, json!({})), "once"))
                 .await?;
@@ -92,8 +93,8 @@ async fn a_direct_destination_is_its_own_image() -> Result<()> {
                 (Some("PersistentVolumeClaim"), Some("volsync-copy-dst"))
             );
             must_be_alike(
-                &Tree::scan(&folder)?,
-                &Tree::scan(&west.folder("volsync-copy-dst").await?)?,
+                &data.tree().await?,
+                &west.open("volsync-copy-dst").await?.tree().await?,
             )
         },
     )
@@ -107,10 +108,10 @@ async fn a_destination_may_write_into_a_volume_that_is_there() -> Result<()> {
         "own-pvc",
         |stage| async move {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            let folder = east.volume("data").await?;
-            fill_plain(&stage.cluster, &folder, 30, 8)?;
+            let data = east.volume("data").await?;
+            fill_plain(&data, 30, 8).await?;
             let target = west.volume("mine").await?;
-            std::fs::write(target.join("left over"), "not in the source")?;
+            put(&target, "left over", "not in the source").await?;
             let peer = receiver(
                 &east,
                 &west,
@@ -122,16 +123,16 @@ async fn a_destination_may_write_into_a_volume_that_is_there() -> Result<()> {
                 .await?;
             synced(&east, "copy", "once").await?;
             let image = image_after(&west, "copy", None).await?;
-            let tree = Tree::scan(&folder)?;
+            let tree = data.tree().await?;
             must_be_alike(&tree, &tree_of_image(&west, &image).await?)?;
-            must_be_alike(&tree, &Tree::scan(&target)?)?;
+            must_be_alike(&tree, &target.tree().await?)?;
             assert!(
                 image.starts_with("mine-"),
                 "the image of volume mine is called {image}"
             );
             west.delete("ReplicationDestination", "copy").await?;
             west.wait_gone("Job", "volsync-rsync-dst-copy").await?;
-            must_be_alike(&tree, &Tree::scan(&target)?)
+            must_be_alike(&tree, &target.tree().await?)
                 .context("the user's own volume did not survive")
         },
     )
@@ -171,14 +172,14 @@ const BIG: usize = 160 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_could_not_be_of_one_moment_is_called_so() -> Result<()> {
-    scenario(Cluster::shared(Who::Caller).await?, "torn", torn).await
+    scenario(needs::TORN_COPIES.shared(Who::Caller).await?, "torn", torn).await
 }
 
 async fn torn(stage: Stage) -> Result<()> {
     let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-    let folder = east.volume("data").await?;
+    let data = east.volume("data").await?;
     // So big that it changes during each pass over it, however busy the machine is.
-    let big = folder.join("big");
+    let big = data.folder().context("no folder")?.join("big");
     std::fs::write(&big, corpus::noise(BIG, 9))?;
     let peer = receiver(&east, &west, "copy", json!({})).await?;
     let manifest = source("copy", "data", &peer, json!({"copyMethod": "Clone"}));

@@ -3,11 +3,11 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use syncline_testkit::scenario::Stage;
-use syncline_testkit::{Cluster, Tree, Who, scenario};
+use syncline_testkit::{Cluster, Who, scenario};
 
+use crate::needs;
 use crate::parts::{
-    condition, fill_hostile, give, image_after, manually, must_be_alike, receiver, source, synced,
-    text,
+    condition, fill_hostile, image_after, manually, must_be_alike, receiver, source, synced, text,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,7 +23,7 @@ async fn the_secondary_site_takes_over_and_the_data_comes_home() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn for_an_ordinary_user_the_data_comes_home_too() -> Result<()> {
     scenario(
-        Cluster::shared(Who::Ordinary).await?,
+        needs::ORDINARY_USER.shared(Who::Ordinary).await?,
         "failover",
         over_and_back,
     )
@@ -32,9 +32,9 @@ async fn for_an_ordinary_user_the_data_comes_home_too() -> Result<()> {
 
 async fn over_and_back(stage: Stage) -> Result<()> {
     let (primary, secondary) = (stage.site("primary").await?, stage.site("secondary").await?);
-    let folder = primary.volume("app").await?;
-    fill_hostile(&stage.cluster, &folder)?;
-    let before = Tree::scan(&folder)?;
+    let data = primary.volume("app").await?;
+    fill_hostile(&stage.cluster, &data).await?;
+    let before = data.tree().await?;
     let forth = receiver(&primary, &secondary, "forth", json!({})).await?;
     // The way back is set up beforehand, and idles: its source volume does not exist.
     let back = receiver(&secondary, &primary, "back", json!({})).await?;
@@ -67,7 +67,7 @@ async fn over_and_back(stage: Stage) -> Result<()> {
     // The primary site is lost; the secondary's application starts from the latest image and goes on working.
     primary.delete("ReplicationSource", "forth").await?;
     let there = secondary.volume_from_snapshot("app", &image).await?;
-    must_be_alike(&before, &Tree::scan(&there)?)
+    must_be_alike(&before, &there.tree().await?)
         .context("the secondary's application starts from something else")?;
     let sent = synced(&secondary, "back", "home").await?;
     assert_eq!(
@@ -75,13 +75,16 @@ async fn over_and_back(stage: Stage) -> Result<()> {
         Some("Successful")
     );
     let first_home = image_after(&primary, "back", None).await?;
-    std::fs::write(
-        there.join("written at the secondary site"),
-        "after the failover",
-    )?;
-    std::fs::remove_file(there.join("zero bytes"))?;
-    give(&stage.cluster, &there.join("written at the secondary site"))?;
-    let after = Tree::scan(&there)?;
+    there
+        .edit(|folder| {
+            std::fs::write(
+                folder.join("written at the secondary site"),
+                "after the failover",
+            )?;
+            Ok(std::fs::remove_file(folder.join("zero bytes"))?)
+        })
+        .await?;
+    let after = there.tree().await?;
     secondary
         .merge(
             "ReplicationSource",
@@ -96,6 +99,6 @@ async fn over_and_back(stage: Stage) -> Result<()> {
     primary.delete("PersistentVolumeClaim", "app").await?;
     primary.wait_gone("PersistentVolumeClaim", "app").await?;
     let restored = primary.volume_from_snapshot("app", &home).await?;
-    must_be_alike(&after, &Tree::scan(&restored)?)
+    must_be_alike(&after, &restored.tree().await?)
         .context("the primary's application would start from something else")
 }

@@ -1,17 +1,16 @@
 //! Interruptions: nothing is lost, and the sync is finished without help.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use syncline_testkit::wait::{Look, wait_for};
-use syncline_testkit::{Cluster, Site, Tree, Who, corpus, scenario};
+use syncline_testkit::{Cluster, Place, Site, Tree, Who, corpus, scenario};
 
+use crate::needs;
 use crate::parts::{
-    SYNC_CAP, fill_plain, give, image_after, manually, must_be_alike, receiver, source, synced,
-    text, tree_of_image,
+    SYNC_CAP, image_after, manually, must_be_alike, receiver, source, synced, text, tree_of_image,
 };
 
 /// Enough data that a transfer takes a while on any machine.
@@ -19,22 +18,25 @@ const BIG: usize = 96 << 20;
 
 /// A volume that takes a while, and the destination folder that it will be written to.
 async fn begin_big_sync(east: &Site, west: &Site) -> Result<Tree> {
-    let folder = east.volume("data").await?;
-    fill_plain(&east.cluster, &folder, 400, 1)?;
-    for part in 0..3 {
-        std::fs::write(folder.join(format!("big-{part}")), corpus::noise(BIG, part))?;
-    }
-    give(&east.cluster, &folder)?;
-    let tree = Tree::scan(&folder)?;
+    let data = east.volume("data").await?;
+    let fill = |folder: &Path| {
+        corpus::plain(folder, 400, 1)?;
+        for part in 0..3 {
+            std::fs::write(folder.join(format!("big-{part}")), corpus::noise(BIG, part))?;
+        }
+        Ok(())
+    };
+    data.edit(fill).await?;
+    let tree = data.tree().await?;
     let peer = receiver(east, west, "copy", json!({})).await?;
     east.apply(manually(
         source("copy", "data", &peer, json!({"copyMethod": "Direct"})),
         "once",
     ))
     .await?;
-    let target = west.folder("volsync-copy-dst").await?;
+    let target = west.open("volsync-copy-dst").await?;
     wait_for("the first data at the destination", SYNC_CAP, || async {
-        let arrived = bytes_in(&target);
+        let arrived = target.bytes().await?;
         Ok(if arrived > 1 << 20 {
             Look::Done(())
         } else {
@@ -43,16 +45,6 @@ async fn begin_big_sync(east: &Site, west: &Site) -> Result<Tree> {
     })
     .await?;
     Ok(tree)
-}
-
-fn bytes_in(folder: &Path) -> u64 {
-    // Files come and go while rsync works: what vanishes between two looks does not count.
-    corpus::files_below(folder)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|path| std::fs::metadata(path).ok())
-        .map(|file| file.len())
-        .sum()
 }
 
 async fn not_done_yet(east: &Site) -> Result<()> {
@@ -73,21 +65,20 @@ async fn finished_whole(east: &Site, west: &Site, tree: &Tree) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_killed_in_mid_sync_finishes_the_sync_when_it_is_back() -> Result<()> {
-    killed_cluster(Who::Caller).await
+    killed_cluster(needs::POWER_CUT.own(Who::Caller).await?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn for_an_ordinary_user_a_killed_cluster_finishes_the_sync_too() -> Result<()> {
-    killed_cluster(Who::Ordinary).await
+    killed_cluster(needs::ORDINARY_USER.own(Who::Ordinary).await?).await
 }
 
-async fn killed_cluster(who: Who) -> Result<()> {
-    let cluster = Arc::new(Cluster::start(who).await?);
-    scenario(cluster, "power", |stage| async move {
+async fn killed_cluster(place: Place) -> Result<()> {
+    scenario(place, "power", |stage| async move {
         let (east, west) = (stage.site("east").await?, stage.site("west").await?);
         let tree = begin_big_sync(&east, &west).await?;
-        stage.cluster.kill()?;
-        stage.cluster.restart().await?;
+        stage.cluster.embedded()?.kill()?;
+        stage.cluster.embedded()?.restart().await?;
         let (east, west) = (east.again().await?, west.again().await?);
         not_done_yet(&east).await?;
         finished_whole(&east, &west, &tree).await
@@ -97,13 +88,13 @@ async fn killed_cluster(who: Who) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mover_killed_in_mid_sync_is_replaced_and_the_sync_is_finished() -> Result<()> {
-    let cluster = Arc::new(Cluster::start(Who::Caller).await?);
-    scenario(cluster, "killed", |stage| async move {
+    let place = needs::PROCESSES.own(Who::Caller).await?;
+    scenario(place, "killed", |stage| async move {
         let (east, west) = (stage.site("east").await?, stage.site("west").await?);
         let tree = begin_big_sync(&east, &west).await?;
         let killed = stage
-            .cluster
-            .kill_processes(|line| line.starts_with("rsync "))?;
+            .kill_processes(&[&east, &west], |line| line.starts_with("rsync "))
+            .await?;
         assert!(killed > 0, "there was no rsync to kill");
         not_done_yet(&east).await?;
         finished_whole(&east, &west, &tree).await

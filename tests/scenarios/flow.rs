@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use syncline_testkit::scenario::Stage;
 use syncline_testkit::{Cluster, Tree, Who, corpus, scenario};
 
+use crate::needs;
 use crate::parts::{
-    SYNC_CAP, bytes_sent, condition, fill_hostile, fill_plain, give, image_after, is, manually,
+    SYNC_CAP, bytes_sent, condition, fill_hostile, fill_plain, image_after, is, manually,
     must_be_alike, over, receiver, source, synced, text, tree_of_image,
 };
 
@@ -19,7 +20,7 @@ async fn a_volume_arrives_whole_and_later_syncs_carry_only_what_changed() -> Res
 #[tokio::test(flavor = "multi_thread")]
 async fn for_an_ordinary_user_a_volume_arrives_whole_too() -> Result<()> {
     scenario(
-        Cluster::shared(Who::Ordinary).await?,
+        needs::ORDINARY_USER.shared(Who::Ordinary).await?,
         "whole",
         several_syncs,
     )
@@ -28,11 +29,11 @@ async fn for_an_ordinary_user_a_volume_arrives_whole_too() -> Result<()> {
 
 async fn several_syncs(stage: Stage) -> Result<()> {
     let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-    let folder = east.volume("data").await?;
-    fill_hostile(&stage.cluster, &folder)?;
-    corpus::plain(&folder.join("plain"), 500, 7)?;
-    give(&stage.cluster, &folder.join("plain"))?;
-    let first = Tree::scan(&folder)?;
+    let data = east.volume("data").await?;
+    fill_hostile(&stage.cluster, &data).await?;
+    data.edit(|folder| corpus::plain(&folder.join("plain"), 500, 7))
+        .await?;
+    let first = data.tree().await?;
 
     let peer = receiver(&east, &west, "copy", json!({})).await?;
     let manifest = source("copy", "data", &peer, json!({}));
@@ -41,11 +42,11 @@ async fn several_syncs(stage: Stage) -> Result<()> {
     let whole = bytes_sent(&status)?;
     let image = image_after(&west, "copy", None).await?;
     must_be_alike(&first, &tree_of_image(&west, &image).await?)?;
-    must_be_alike(&first, &Tree::scan(&folder)?).context("the source itself has changed")?;
+    must_be_alike(&first, &data.tree().await?).context("the source itself has changed")?;
 
-    corpus::change(&folder.join("plain"), 1, 99)?;
-    give(&stage.cluster, &folder.join("plain"))?;
-    let second = Tree::scan(&folder)?;
+    data.edit(|folder| corpus::change(&folder.join("plain"), 1, 99))
+        .await?;
+    let second = data.tree().await?;
     east.apply(manually(manifest.clone(), "second")).await?;
     let changed = bytes_sent(&synced(&east, "copy", "second").await?)?;
     let next = image_after(&west, "copy", Some(&image)).await?;
@@ -71,7 +72,7 @@ async fn several_syncs(stage: Stage) -> Result<()> {
 async fn both_ends_report_what_the_documentation_shows() -> Result<()> {
     scenario(Cluster::shared(Who::Caller).await?, "status", |stage| async move {
         let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-        fill_plain(&stage.cluster, &east.volume("mysql-pv-claim").await?, 50, 1)?;
+        fill_plain(&east.volume("mysql-pv-claim").await?, 50, 1).await?;
         west.apply_yaml(
             "apiVersion: volsync.backube/v1alpha1\nkind: ReplicationDestination\nmetadata:\n  name: my-dest\nspec:\n  rsync:\n    copyMethod: Snapshot\n    capacity: 10Gi\n    accessModes: [ReadWriteOnce]\n",
         )
@@ -204,8 +205,8 @@ async fn long_names_work_from_end_to_end() -> Result<()> {
         "long-names",
         |stage| async move {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            let folder = east.volume("data").await?;
-            fill_plain(&stage.cluster, &folder, 20, 3)?;
+            let data = east.volume("data").await?;
+            fill_plain(&data, 20, 3).await?;
             let long = format!("a-{}-z", "very-long-name-".repeat(8).trim_end_matches('-'));
             let peer = receiver(&east, &west, &long, json!({})).await?;
             east.apply(manually(
@@ -215,7 +216,7 @@ async fn long_names_work_from_end_to_end() -> Result<()> {
             .await?;
             synced(&east, &long, "once").await?;
             let image = image_after(&west, &long, None).await?;
-            must_be_alike(&Tree::scan(&folder)?, &tree_of_image(&west, &image).await?)
+            must_be_alike(&data.tree().await?, &tree_of_image(&west, &image).await?)
         },
     )
     .await
@@ -228,8 +229,8 @@ async fn the_path_and_the_user_of_the_manifest_are_used() -> Result<()> {
         "path",
         |stage| async move {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            let folder = east.volume("data").await?;
-            fill_plain(&stage.cluster, &folder, 20, 4)?;
+            let data = east.volume("data").await?;
+            fill_plain(&data, 20, 4).await?;
             let peer = receiver(&east, &west, "copy", json!({"sshUser": "alice"})).await?;
             let manifest = source(
                 "copy",
@@ -242,8 +243,10 @@ async fn the_path_and_the_user_of_the_manifest_are_used() -> Result<()> {
             let image = image_after(&west, "copy", None).await?;
             let claim = west.volume_from_snapshot("look", &image).await?;
             must_be_alike(
-                &Tree::scan(&folder)?,
-                &Tree::scan(&claim.join("below/here"))?,
+                &data.tree().await?,
+                &claim
+                    .look(|folder| Tree::scan(&folder.join("below/here")))
+                    .await?,
             )
         },
     )
@@ -254,7 +257,7 @@ async fn the_path_and_the_user_of_the_manifest_are_used() -> Result<()> {
 async fn a_sync_at_rest_costs_no_writes() -> Result<()> {
     scenario(Cluster::shared(Who::Caller).await?, "rest", |stage| async move {
         let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-        fill_plain(&stage.cluster, &east.volume("data").await?, 20, 5)?;
+        fill_plain(&east.volume("data").await?, 20, 5).await?;
         let peer = receiver(&east, &west, "copy", json!({})).await?;
         let manifest = source("copy", "data", &peer, json!({}));
         east.apply(manually(manifest.clone(), "first")).await?;

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use syncline_testkit::{Cluster, Site, Tree, Who, scenario};
+use syncline_testkit::{Cluster, Site, Who, scenario};
 
+use crate::needs;
 use crate::parts::{
     Peer, destination, fill_plain, image_after, listening, manually, must_be_alike, source, synced,
     text, tree_of_image,
@@ -16,7 +17,7 @@ async fn keys_made_at_the_destination_let_the_source_in() -> Result<()> {
         "dst-keys",
         |stage| async move {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            fill_plain(&stage.cluster, &east.volume("data").await?, 10, 1)?;
+            fill_plain(&east.volume("data").await?, 10, 1).await?;
             let peer = crate::parts::receiver(&east, &west, "copy", json!({})).await?;
             assert_eq!(peer.keys, "volsync-rsync-dst-src-copy");
             has_keys(
@@ -67,8 +68,8 @@ async fn keys_made_at_the_source_let_it_into_the_destination() -> Result<()> {
         "src-keys",
         |stage| async move {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            let folder = east.volume("data").await?;
-            fill_plain(&stage.cluster, &folder, 10, 2)?;
+            let data = east.volume("data").await?;
+            fill_plain(&data, 10, 2).await?;
             // The source is there first, and knows no keys and no address.
             let nobody = Peer {
                 address: "127.0.0.1".to_owned(),
@@ -110,7 +111,7 @@ async fn keys_made_at_the_source_let_it_into_the_destination() -> Result<()> {
             .await?;
             synced(&east, "copy", "once").await?;
             let image = image_after(&west, "copy", None).await?;
-            must_be_alike(&Tree::scan(&folder)?, &tree_of_image(&west, &image).await?)
+            must_be_alike(&data.tree().await?, &tree_of_image(&west, &image).await?)
         },
     )
     .await
@@ -120,44 +121,44 @@ async fn keys_made_at_the_source_let_it_into_the_destination() -> Result<()> {
 async fn rsa_keys_made_with_ssh_keygen_are_accepted() -> Result<()> {
     scenario(Cluster::shared(Who::Caller).await?, "rsa", |stage| async move {
         let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-        let folder = east.volume("data").await?;
-        fill_plain(&stage.cluster, &folder, 10, 3)?;
+        let data = east.volume("data").await?;
+        fill_plain(&data, 10, 3).await?;
         let scratch = tempfile::tempdir()?;
-        let mut data = serde_json::Map::new();
+        let mut keys = serde_json::Map::new();
         for end in ["source", "destination"] {
             let file = scratch.path().join(end);
             let made = std::process::Command::new("ssh-keygen").args(["-q", "-t", "rsa", "-b", "2048", "-N", "", "-C", "", "-f"]).arg(&file).status()?;
             anyhow::ensure!(made.success(), "ssh-keygen failed");
-            data.insert(end.to_owned(), json!(std::fs::read_to_string(&file)?));
-            data.insert(format!("{end}.pub"), json!(std::fs::read_to_string(file.with_extension("pub"))?));
+            keys.insert(end.to_owned(), json!(std::fs::read_to_string(&file)?));
+            keys.insert(format!("{end}.pub"), json!(std::fs::read_to_string(file.with_extension("pub"))?));
         }
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "my-keys"}, "stringData": data});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "my-keys"}, "stringData": keys});
         east.apply(secret.clone()).await?;
         west.apply(secret).await?;
         west.apply(destination("copy", json!({"sshKeys": "my-keys"}))).await?;
-        let address = west.wait("ReplicationDestination", "copy", "an address", |object| text(object, "/status/rsync/address").map(str::to_owned)).await?;
-        let peer = Peer { address, port: 2022, keys: "my-keys".to_owned() };
+        let heard = |object: &Value| Some((text(object, "/status/rsync/address")?.to_owned(), object.pointer("/status/rsync/port")?.as_i64()?));
+        let (address, port) = west.wait("ReplicationDestination", "copy", "an address", heard).await?;
+        let peer = Peer { address, port, keys: "my-keys".to_owned() };
         east.apply(manually(source("copy", "data", &peer, json!({})), "once")).await?;
         synced(&east, "copy", "once").await?;
         let image = image_after(&west, "copy", None).await?;
-        must_be_alike(&Tree::scan(&folder)?, &tree_of_image(&west, &image).await?)
+        must_be_alike(&data.tree().await?, &tree_of_image(&west, &image).await?)
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_were_made_are_kept_when_the_cluster_restarts() -> Result<()> {
-    let cluster = std::sync::Arc::new(Cluster::start(Who::Caller).await?);
     scenario(
-        std::sync::Arc::clone(&cluster),
+        needs::RESTART.own(Who::Caller).await?,
         "kept",
         |stage| async move {
             let west = stage.site("west").await?;
             west.apply(destination("copy", json!({}))).await?;
             let peer = listening(&west, "copy").await?;
             let before = west.get("Secret", &peer.keys).await?;
-            stage.cluster.stop()?;
-            stage.cluster.restart().await?;
+            stage.cluster.embedded()?.stop()?;
+            stage.cluster.embedded()?.restart().await?;
             let west = west.again().await?;
             let again = listening(&west, "copy").await?;
             assert_eq!(

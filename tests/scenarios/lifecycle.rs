@@ -3,11 +3,11 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use syncline_testkit::wait::{Look, wait_for};
-use syncline_testkit::{Cluster, Site, Tree, Who, scenario};
+use syncline_testkit::{Cluster, Site, Who, scenario};
 
 use crate::parts::{
-    SYNC_CAP, condition, fill_plain, give, image_after, is, manually, must_be_alike, over,
-    receiver, source, synced, text, tree_of_image,
+    SYNC_CAP, condition, fill_plain, image_after, is, manually, must_be_alike, over, put, receiver,
+    source, synced, text, tree_of_image,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,7 +43,7 @@ async fn a_source_waits_for_its_volume_without_a_write_and_starts_when_it_comes(
                 .await?;
 
             // The whole sync of another relationship passes meanwhile.
-            fill_plain(&stage.cluster, &north.volume("data").await?, 50, 1)?;
+            fill_plain(&north.volume("data").await?, 50, 1).await?;
             let other = receiver(&north, &west, "other", json!({})).await?;
             north
                 .apply(manually(source("other", "data", &other, json!({})), "once"))
@@ -60,10 +60,10 @@ async fn a_source_waits_for_its_volume_without_a_write_and_starts_when_it_comes(
                 "a Job was made for a volume that is not there"
             );
 
-            let folder = east.volume("data").await?;
+            let data = east.volume("data").await?;
             synced(&east, "copy", "once").await?;
             let image = image_after(&west, "copy", None).await?;
-            must_be_alike(&Tree::scan(&folder)?, &tree_of_image(&west, &image).await?)
+            must_be_alike(&data.tree().await?, &tree_of_image(&west, &image).await?)
         },
     )
     .await
@@ -73,18 +73,20 @@ async fn a_source_waits_for_its_volume_without_a_write_and_starts_when_it_comes(
 async fn a_source_that_has_lost_everything_is_not_sent_unless_that_is_allowed_once() -> Result<()> {
     scenario(Cluster::shared(Who::Caller).await?, "empty", |stage| async move {
         let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-        let folder = east.volume("data").await?;
-        fill_plain(&stage.cluster, &folder, 10, 1)?;
-        let full = Tree::scan(&folder)?;
+        let data = east.volume("data").await?;
+        fill_plain(&data, 10, 1).await?;
+        let full = data.tree().await?;
         let peer = receiver(&east, &west, "copy", json!({})).await?;
         let manifest = source("copy", "data", &peer, json!({"copyMethod": "Direct"}));
         east.apply(manually(manifest.clone(), "first")).await?;
         synced(&east, "copy", "first").await?;
         let image = image_after(&west, "copy", None).await?;
 
-        empty(&folder)?;
-        std::fs::create_dir(folder.join("lost+found"))?;
-        give(&stage.cluster, &folder)?;
+        data.edit(|folder| {
+            empty(folder)?;
+            Ok(std::fs::create_dir(folder.join("lost+found"))?)
+        })
+        .await?;
         east.apply(manually(manifest.clone(), "second")).await?;
         let refused = |object: &Value| {
             let found = condition(object, "Synchronizing").filter(|found| text(found, "/reason") == Some("Error"))?;
@@ -126,16 +128,15 @@ async fn deleting_a_replication_removes_what_it_made_and_nothing_else() -> Resul
         "delete",
         |stage| async move {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            let folder = east.volume("data").await?;
-            fill_plain(&stage.cluster, &folder, 20, 1)?;
-            let tree = Tree::scan(&folder)?;
+            let data = east.volume("data").await?;
+            fill_plain(&data, 20, 1).await?;
+            let tree = data.tree().await?;
             let peer = receiver(&east, &west, "copy", json!({})).await?;
             east.apply(manually(source("copy", "data", &peer, json!({})), "once"))
                 .await?;
             synced(&east, "copy", "once").await?;
             image_after(&west, "copy", None).await?;
-            let received = west.folder("volsync-copy-dst").await?;
-            assert!(received.is_dir());
+            let received = west.open("volsync-copy-dst").await?;
 
             east.delete("ReplicationSource", "copy").await?;
             west.delete("ReplicationDestination", "copy").await?;
@@ -153,15 +154,8 @@ async fn deleting_a_replication_removes_what_it_made_and_nothing_else() -> Resul
                 &nothing.iter().map(String::as_str).collect::<Vec<_>>(),
             )
             .await?;
-            wait_for("the received data to be gone", SYNC_CAP, || async {
-                Ok(if received.exists() {
-                    Look::NotYet(format!("{} is there", received.display()))
-                } else {
-                    Look::Done(())
-                })
-            })
-            .await?;
-            must_be_alike(&tree, &Tree::scan(&folder)?).context("the user's own volume was touched")
+            received.wait_gone(SYNC_CAP).await?;
+            must_be_alike(&tree, &data.tree().await?).context("the user's own volume was touched")
         },
     )
     .await
@@ -215,9 +209,9 @@ async fn an_image_marked_as_not_to_be_deleted_outlives_its_replication() -> Resu
         "keep",
         |stage| async move {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            let folder = east.volume("data").await?;
-            fill_plain(&stage.cluster, &folder, 10, 1)?;
-            let tree = Tree::scan(&folder)?;
+            let data = east.volume("data").await?;
+            fill_plain(&data, 10, 1).await?;
+            let tree = data.tree().await?;
             let peer = receiver(&east, &west, "copy", json!({})).await?;
             let manifest = source("copy", "data", &peer, json!({"copyMethod": "Direct"}));
             east.apply(manually(manifest.clone(), "first")).await?;
@@ -229,8 +223,8 @@ async fn an_image_marked_as_not_to_be_deleted_outlives_its_replication() -> Resu
                 json!({"metadata": {"labels": {"volsync.backube/do-not-delete": "mine"}}}),
             )
             .await?;
-            std::fs::write(folder.join("new"), "content")?;
-            give(&stage.cluster, &folder)?;
+            put(&data, "new", "content").await?;
+
             east.apply(manually(manifest, "second")).await?;
             synced(&east, "copy", "second").await?;
             let next = image_after(&west, "copy", Some(&image)).await?;
@@ -253,9 +247,9 @@ async fn one_source_may_feed_two_destinations() -> Result<()> {
                 stage.site("west").await?,
                 stage.site("north").await?,
             );
-            let folder = east.volume("data").await?;
-            fill_plain(&stage.cluster, &folder, 30, 1)?;
-            let tree = Tree::scan(&folder)?;
+            let data = east.volume("data").await?;
+            fill_plain(&data, 30, 1).await?;
+            let tree = data.tree().await?;
             for (name, site) in [("to-west", &west), ("to-north", &north)] {
                 let peer = receiver(&east, site, name, json!({})).await?;
                 east.apply(manually(

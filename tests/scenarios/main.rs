@@ -1,4 +1,7 @@
 //! What the product does, in sentences. Each scenario has namespaces of its own on some cluster; most share one.
+//!
+//! They run on the embedded cluster, and unchanged on a real one when `SYNCLINE_E2E_KUBECONFIG` names it; `needs.rs` lists
+//! the few that are about one of them only.
 
 mod bad_input;
 mod commands;
@@ -8,5 +11,6 @@ mod faults;
 mod flow;
 mod keys;
 mod lifecycle;
+mod needs;
 mod parts;
 mod triggers;

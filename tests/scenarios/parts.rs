@@ -1,12 +1,11 @@
 //! What scenarios are made of: manifests of a relationship, and looks at how far it is.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use syncline_testkit::tree::Ignore;
-use syncline_testkit::{Cluster, Site, Tree, corpus};
+use syncline_testkit::{Cluster, Site, Tree, Volume, corpus};
 
 /// How long a whole sync may take on a busy machine.
 pub(crate) const SYNC_CAP: Duration = Duration::from_secs(120);
@@ -118,31 +117,33 @@ pub(crate) async fn image_after(west: &Site, name: &str, previous: Option<&str>)
 /// Reads a snapshot as an application would: through a new volume made of it.
 pub(crate) async fn tree_of_image(west: &Site, image: &str) -> Result<Tree> {
     let claim = format!("look-at-{image}");
-    let folder = west.volume_from_snapshot(&claim, image).await?;
-    let tree = Tree::scan(&folder)?;
+    let tree = west
+        .volume_from_snapshot(&claim, image)
+        .await?
+        .tree()
+        .await?;
     west.delete("PersistentVolumeClaim", &claim).await?;
     Ok(tree)
 }
 
 /// Fills a volume with everything that is hard to copy.
-pub(crate) fn fill_hostile(cluster: &Cluster, folder: &Path) -> Result<()> {
-    corpus::hostile(folder, cluster.owner().0)?;
-    give(cluster, folder)
+pub(crate) async fn fill_hostile(cluster: &Cluster, volume: &Volume) -> Result<()> {
+    let owner = cluster.owner().0;
+    volume.edit(|folder| corpus::hostile(folder, owner)).await
 }
 
 /// Fills a volume with plain files.
-pub(crate) fn fill_plain(cluster: &Cluster, folder: &Path, count: usize, seed: u64) -> Result<()> {
-    corpus::plain(folder, count, seed)?;
-    give(cluster, folder)
+pub(crate) async fn fill_plain(volume: &Volume, count: usize, seed: u64) -> Result<()> {
+    volume
+        .edit(|folder| corpus::plain(folder, count, seed))
+        .await
 }
 
-/// Makes what a test wrote belong to whom the cluster's pods are, unless that is root: then everything stays as it is.
-pub(crate) fn give(cluster: &Cluster, folder: &Path) -> Result<()> {
-    if cluster.is_of_caller() {
-        return Ok(());
-    }
-    let (uid, gid) = cluster.owner();
-    corpus::give_to(folder, uid, gid)
+/// Writes one file into a volume.
+pub(crate) async fn put(volume: &Volume, name: &str, content: &str) -> Result<()> {
+    volume
+        .edit(|folder| Ok(std::fs::write(folder.join(name), content)?))
+        .await
 }
 
 /// The volume on the other side must equal this tree in every respect.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use syncline_testkit::{Cluster, Tree, Who, scenario};
+use syncline_testkit::{Cluster, Who, scenario};
 
 use crate::parts::{
-    fill_plain, give, image_after, is, manually, must_be_alike, over, receiver, source, synced,
+    fill_plain, image_after, is, manually, must_be_alike, over, put, receiver, source, synced,
     text, tree_of_image,
 };
 
@@ -22,8 +22,8 @@ async fn a_manual_sync_runs_once_for_each_new_word() -> Result<()> {
         "manual",
         |stage| async move {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            let folder = east.volume("data").await?;
-            fill_plain(&stage.cluster, &folder, 10, 1)?;
+            let data = east.volume("data").await?;
+            fill_plain(&data, 10, 1).await?;
             let peer = receiver(&east, &west, "copy", json!({})).await?;
             let manifest = source("copy", "data", &peer, json!({"copyMethod": "Direct"}));
             east.apply(manually(manifest.clone(), "monday")).await?;
@@ -43,12 +43,12 @@ async fn a_manual_sync_runs_once_for_each_new_word() -> Result<()> {
             assert!(idle.pointer("/status/nextSyncTime").is_none(), "{idle:#}");
             // The same word again is no new wish.
             east.apply(manually(manifest.clone(), "monday")).await?;
-            std::fs::write(folder.join("new"), "content")?;
-            give(&stage.cluster, &folder)?;
+            put(&data, "new", "content").await?;
+
             east.apply(manually(manifest, "tuesday")).await?;
             synced(&east, "copy", "tuesday").await?;
             let second = image_after(&west, "copy", Some(&first)).await?;
-            must_be_alike(&Tree::scan(&folder)?, &tree_of_image(&west, &second).await?)
+            must_be_alike(&data.tree().await?, &tree_of_image(&west, &second).await?)
         },
     )
     .await
@@ -64,8 +64,8 @@ async fn a_schedule_fires_on_the_minute_after_a_first_sync_at_once() -> Result<(
                 stage.site("east").await?.within(MINUTE_CAP),
                 stage.site("west").await?,
             );
-            let folder = east.volume("data").await?;
-            fill_plain(&stage.cluster, &folder, 10, 2)?;
+            let data = east.volume("data").await?;
+            fill_plain(&data, 10, 2).await?;
             let peer = receiver(&east, &west, "copy", json!({})).await?;
             let manifest = over(
                 source("copy", "data", &peer, json!({"copyMethod": "Clone"})),
@@ -90,8 +90,8 @@ async fn a_schedule_fires_on_the_minute_after_a_first_sync_at_once() -> Result<(
             );
             assert!(next.as_second() % 60 == 0 && next > last, "{last} … {next}");
             let first = image_after(&west, "copy", None).await?;
-            std::fs::write(folder.join("before the minute"), "content")?;
-            give(&stage.cluster, &folder)?;
+            put(&data, "before the minute", "content").await?;
+
             let again = |object: &Value| {
                 let at: Timestamp = text(object, "/status/lastSyncTime")?.parse().ok()?;
                 (at > last).then_some(at)
@@ -101,7 +101,7 @@ async fn a_schedule_fires_on_the_minute_after_a_first_sync_at_once() -> Result<(
                 .await?;
             assert!(at >= next, "the sync of {next} was done at {at}");
             let second = image_after(&west, "copy", Some(&first)).await?;
-            must_be_alike(&Tree::scan(&folder)?, &tree_of_image(&west, &second).await?)
+            must_be_alike(&data.tree().await?, &tree_of_image(&west, &second).await?)
         },
     )
     .await
@@ -117,7 +117,7 @@ async fn without_a_trigger_a_source_syncs_again_and_again() -> Result<()> {
                 stage.site("east").await?.within(MINUTE_CAP),
                 stage.site("west").await?,
             );
-            fill_plain(&stage.cluster, &east.volume("data").await?, 10, 3)?;
+            fill_plain(&east.volume("data").await?, 10, 3).await?;
             let peer = receiver(&east, &west, "copy", json!({})).await?;
             east.apply(source(
                 "copy",
@@ -144,8 +144,8 @@ async fn a_paused_source_starts_no_pod_until_it_is_released() -> Result<()> {
         "paused",
         |stage| async move {
             let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            let folder = east.volume("data").await?;
-            fill_plain(&stage.cluster, &folder, 10, 4)?;
+            let data = east.volume("data").await?;
+            fill_plain(&data, 10, 4).await?;
             let peer = receiver(&east, &west, "copy", json!({})).await?;
             let manifest = manually(source("copy", "data", &peer, json!({})), "once");
             east.apply(over(manifest.clone(), json!({"spec": {"paused": true}})))
@@ -167,8 +167,8 @@ async fn a_paused_source_starts_no_pod_until_it_is_released() -> Result<()> {
                 "a paused source has a pod"
             );
             // What is written now is too late: the point-in-time copy was made when the pause began.
-            let before = Tree::scan(&folder)?;
-            std::fs::write(folder.join("too late"), "content")?;
+            let before = data.tree().await?;
+            put(&data, "too late", "content").await?;
             east.apply(manifest).await?;
             synced(&east, "copy", "once").await?;
             let image = image_after(&west, "copy", None).await?;

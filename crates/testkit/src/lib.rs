@@ -6,10 +6,15 @@ pub mod cluster;
 pub mod corpus;
 pub mod fixture;
 pub mod log;
+pub mod need;
 pub mod scenario;
+mod toolbox;
 pub mod tree;
+pub mod volume;
 pub mod wait;
 
 pub use cluster::{Cluster, Who};
+pub use need::{Need, Place};
 pub use scenario::{Site, scenario};
 pub use tree::Tree;
+pub use volume::Volume;

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,12 +14,17 @@ use kube::{Api, Client};
 use rand::RngExt as _;
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Kind};
 use crate::fixture;
+use crate::need::Place;
 use crate::wait::{Look, wait_for};
 
 /// How long anything that a scenario waits for may take, unless it says otherwise.
 pub const CAP: Duration = Duration::from_secs(60);
+/// The label that tells which pods a namespace admits.
+const PSA_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+/// How much longer everything may take on a real cluster, whose parts wait for one another.
+const REAL_FACTOR: u32 = 3;
 /// The field manager of test objects.
 const MANAGER: &str = "scenario";
 /// How many lines of the cluster's log are shown when a scenario fails.
@@ -39,12 +43,20 @@ const SHOWN: [&str; 10] = [
     "Event",
 ];
 
-/// Runs one scenario on a cluster; when it fails or panics, the error tells everything that was there to see.
-pub async fn scenario<F, Fut>(cluster: Arc<Cluster>, name: &str, body: F) -> Result<()>
+/// Runs one scenario where it can play; when it fails or panics, the error tells everything that was there to see.
+///
+/// A scenario whose sentence is about the product takes `Cluster::shared(Who::Caller).await?` for its place: that is the
+/// cluster of the run, embedded or real, and it must hold on both. Files are reached through [`Site::volume`] and
+/// [`Site::open`] only, never by a path of one's own. What not every cluster has is a [`Need`] with its reason, kept in
+/// the one list of the suite; where it is not met, the run's output says so.
+pub async fn scenario<F, Fut>(place: impl Into<Place>, name: &str, body: F) -> Result<()>
 where
     F: FnOnce(Stage) -> Fut,
     Fut: Future<Output = Result<()>> + Send + 'static,
 {
+    let Some(cluster) = place.into().here(name) else {
+        return Ok(());
+    };
     let stage = Stage {
         cluster: Arc::clone(&cluster),
         name: name.to_owned(),
@@ -60,8 +72,8 @@ where
         None => stage.clean().await,
         Some(error) => {
             let account = stage.account().await;
-            let log = cluster.log_about(&stage.made(), LOG_LINES);
-            Err(error.context(format!("{account}\n==== log of `syncline up`\n{log}")))
+            let log = cluster.log_about(&stage.made(), LOG_LINES).await;
+            Err(error.context(format!("{account}\n==== log of the operator\n{log}")))
         }
     }
 }
@@ -76,8 +88,13 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A new namespace, whose name holds the scenario's and `hint`.
+    /// A new namespace, whose name holds the scenario's and `hint`. Its pods may be what rsync's movers are.
     pub async fn site(&self, hint: &str) -> Result<Site> {
+        self.site_with(hint, "baseline").await
+    }
+
+    /// The same with this level of the Pod Security Standards enforced.
+    pub async fn site_with(&self, hint: &str, level: &str) -> Result<Site> {
         let number: u32 = rand::rng().random();
         let namespace = format!("{}-{hint}-{number:08x}", self.name);
         let client = self.cluster.client().await?;
@@ -87,8 +104,9 @@ impl Stage {
             namespace: namespace.clone(),
             cap: CAP,
         };
+        let labels = json!({PSA_ENFORCE: level});
         site.apply(
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}),
         )
         .await?;
         self.namespaces
@@ -96,6 +114,26 @@ impl Stage {
             .unwrap_or_else(PoisonError::into_inner)
             .push(namespace);
         Ok(site)
+    }
+
+    /// Kills (SIGKILL) every process of these sites' pods whose command line `chosen` picks, and tells how many.
+    pub async fn kill_processes(
+        &self,
+        sites: &[&Site],
+        chosen: impl Fn(&str) -> bool,
+    ) -> Result<usize> {
+        let real = match &*self.cluster {
+            Cluster::Embedded(cluster) => return cluster.kill_processes(chosen),
+            Cluster::Real(real) => real,
+        };
+        let mut uids = Vec::new();
+        for site in sites {
+            for pod in site.list("Pod").await? {
+                let uid = pod.pointer("/metadata/uid").and_then(Value::as_str);
+                uids.extend(uid.map(str::to_owned));
+            }
+        }
+        real.kill_processes(&uids, chosen)
     }
 
     fn made(&self) -> Vec<String> {
@@ -231,6 +269,13 @@ impl Site {
         }
     }
 
+    fn patience(&self) -> Duration {
+        match self.cluster.kind() {
+            Kind::Embedded => self.cap,
+            Kind::Real => self.cap * REAL_FACTOR,
+        }
+    }
+
     /// The same site through a new client, for instance after a restart of the cluster.
     pub async fn again(&self) -> Result<Self> {
         Ok(Self {
@@ -289,7 +334,7 @@ impl Site {
         seen: impl Fn(&Value) -> Option<T>,
     ) -> Result<T> {
         let text = format!("{kind} {}/{name} to have {what}", self.namespace);
-        wait_for(&text, self.cap, || async {
+        wait_for(&text, self.patience(), || async {
             let Some(object) = self.find(kind, name).await? else {
                 return Ok(Look::NotYet("no such object".to_owned()));
             };
@@ -304,7 +349,7 @@ impl Site {
     /// Waits until the object is gone.
     pub async fn wait_gone(&self, kind: &str, name: &str) -> Result<()> {
         let text = format!("{kind} {}/{name} to be gone", self.namespace);
-        wait_for(&text, self.cap, || async {
+        wait_for(&text, self.patience(), || async {
             Ok(self
                 .find(kind, name)
                 .await?
@@ -318,40 +363,6 @@ impl Site {
         let api: Api<k8s_openapi::api::core::v1::Pod> =
             Api::namespaced(self.client.clone(), &self.namespace);
         Ok(api.logs(pod, &LogParams::default()).await?)
-    }
-
-    /// A new volume of the default class, bound; returns its folder on this machine.
-    pub async fn volume(&self, name: &str) -> Result<PathBuf> {
-        self.apply(fixture::claim(name, "1Gi", None)).await?;
-        self.folder(name).await
-    }
-
-    /// A new volume with the content of a snapshot, bound; returns its folder on this machine.
-    pub async fn volume_from_snapshot(&self, name: &str, snapshot: &str) -> Result<PathBuf> {
-        let source = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": snapshot});
-        self.apply(fixture::claim(name, "1Gi", Some(source)))
-            .await?;
-        self.folder(name).await
-    }
-
-    /// The folder on this machine that holds a claim's data, once the claim is bound.
-    pub async fn folder(&self, claim: &str) -> Result<PathBuf> {
-        let volume = self
-            .wait("PersistentVolumeClaim", claim, "a bound volume", |claim| {
-                let bound = claim.pointer("/status/phase").and_then(Value::as_str) == Some("Bound");
-                claim
-                    .pointer("/spec/volumeName")
-                    .and_then(Value::as_str)
-                    .filter(|_| bound)
-                    .map(str::to_owned)
-            })
-            .await?;
-        let volume = self.get("PersistentVolume", &volume).await?;
-        let path = volume
-            .pointer("/spec/hostPath/path")
-            .and_then(Value::as_str)
-            .context("a volume without hostPath")?;
-        Ok(PathBuf::from(path))
     }
 
     /// Copies a Secret from here to another site, as a person does between two clusters.
@@ -375,6 +386,9 @@ fn api_of(client: &Client, kind: &str, namespace: Option<&str>) -> Result<Api<Dy
     let (group, version, plural, namespaced) = match kind {
         "Namespace" => ("", "v1", "namespaces", false),
         "PersistentVolume" => ("", "v1", "persistentvolumes", false),
+        "StorageClass" => ("storage.k8s.io", "v1", "storageclasses", false),
+        "Deployment" => ("apps", "v1", "deployments", true),
+        "Lease" => ("coordination.k8s.io", "v1", "leases", true),
         "PersistentVolumeClaim" => ("", "v1", "persistentvolumeclaims", true),
         "Pod" => ("", "v1", "pods", true),
         "Secret" => ("", "v1", "secrets", true),

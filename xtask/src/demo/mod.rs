@@ -93,7 +93,7 @@ async fn play(binary: PathBuf, keep: bool) -> Result<()> {
         show::wait_for_enter(&cluster.kubeconfig());
     }
     demo.finish()?;
-    cluster.stop()?;
+    cluster.embedded()?.stop()?;
     if failed {
         bail!("a copy differs from what was sent");
     }

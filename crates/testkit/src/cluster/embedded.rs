@@ -3,7 +3,6 @@
 //! A small shell stands between the test and `syncline up`: it stops the cluster when its standard input ends, so
 //! that nothing outlives a test run, however that ends.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -11,17 +10,17 @@ use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
-use kube::Client;
+use anyhow::{Context, Result, anyhow};
 use kube::api::ListParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Request;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::process::{command_line_of, descendants, is_alive};
+use super::{OUR_KINDS, Who, binary, client_of, last_lines};
 use crate::wait::{Look, wait_for, wait_for_blocking};
 
 /// User and group of "an ordinary user" when the tests run as root.
@@ -30,8 +29,6 @@ const ORDINARY_ID: u32 = 1000;
 const START_CAP: Duration = Duration::from_secs(60);
 /// How long a cluster may take to stop in good order.
 const STOP_CAP: Duration = Duration::from_secs(40);
-/// What a cluster serves once its operator can work.
-const OUR_KINDS: [&str; 2] = ["replicationsources", "replicationdestinations"];
 /// Starts `$@`, writes its process id to the file `$PID_FILE`, and stops it when standard input ends. When that comes
 /// without the word `keep`, the test has ended without tidying up, and the shell does it.
 const GUARD: &str = r#"
@@ -46,18 +43,9 @@ wait "$child"
 /// What the guard is told when the cluster's folder is still needed.
 const KEEP: &[u8] = b"keep\n";
 
-/// Who runs the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// Whoever runs the tests.
-    Caller,
-    /// A user without any privilege (whoever runs the tests, when that is one already).
-    Ordinary,
-}
-
 /// A running `syncline up` with a data folder of its own.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct Embedded {
     folder: TempDir,
     who: Who,
     binary: PathBuf,
@@ -65,23 +53,7 @@ pub struct Cluster {
     manifests: Vec<PathBuf>,
 }
 
-static SHARED: tokio::sync::Mutex<[Weak<Cluster>; 2]> =
-    tokio::sync::Mutex::const_new([Weak::new(), Weak::new()]);
-
-impl Cluster {
-    /// The cluster that all scenarios of this kind share: started by the first, stopped with the last that holds it.
-    pub async fn shared(who: Who) -> Result<Arc<Self>> {
-        let mut shared = SHARED.lock().await;
-        let [caller, ordinary] = &mut *shared;
-        let slot = if who == Who::Caller { caller } else { ordinary };
-        if let Some(cluster) = slot.upgrade() {
-            return Ok(cluster);
-        }
-        let cluster = Arc::new(Self::start(who).await?);
-        *slot = Arc::downgrade(&cluster);
-        Ok(cluster)
-    }
-
+impl Embedded {
     /// A cluster of one's own, answering.
     pub async fn start(who: Who) -> Result<Self> {
         Self::start_with(binary()?, &std::env::temp_dir(), who).await
@@ -188,7 +160,7 @@ impl Cluster {
                     self.log_tail(60)
                 )));
             }
-            let client = self.client().await?;
+            let client = client_of(&self.kubeconfig()).await?;
             for kind in OUR_KINDS {
                 let path = format!("/apis/volsync.backube/v1alpha1/{kind}");
                 let request = Request::new(path).list(&ListParams::default())?;
@@ -255,16 +227,6 @@ impl Cluster {
         Ok(is_alive(self.pid()?))
     }
 
-    /// A client for the cluster, as anybody with its kubeconfig has it.
-    pub async fn client(&self) -> Result<Client> {
-        let path = self.kubeconfig();
-        let kubeconfig = Kubeconfig::read_from(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let config =
-            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Ok(Client::try_from(config)?)
-    }
-
     /// The generated kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.data().join("kubeconfig")
@@ -290,11 +252,6 @@ impl Cluster {
                 rustix::process::getegid().as_raw(),
             )
         }
-    }
-
-    /// Whether the cluster's pods run as whoever runs the tests.
-    pub fn is_of_caller(&self) -> bool {
-        self.owner().0 == rustix::process::geteuid().as_raw()
     }
 
     /// A `syncline` command for this cluster, run by the cluster's user.
@@ -325,23 +282,8 @@ impl Cluster {
 
     /// The last lines that `syncline up` wrote.
     pub fn log_tail(&self, lines: usize) -> String {
-        self.last_log_lines(lines, |_| true)
-    }
-
-    /// The last lines that speak of one of these namespaces, and all errors.
-    pub fn log_about(&self, namespaces: &[String], lines: usize) -> String {
-        self.last_log_lines(lines, |line| {
-            line.contains("ERROR") || namespaces.iter().any(|namespace| line.contains(namespace))
-        })
-    }
-
-    fn last_log_lines(&self, lines: usize, wanted: impl Fn(&str) -> bool) -> String {
         let text = fs::read(self.log_path()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let all: Vec<&str> = text.lines().filter(|line| wanted(line)).collect();
-        all.get(all.len().saturating_sub(lines)..)
-            .unwrap_or_default()
-            .join("\n")
+        last_lines(&String::from_utf8_lossy(&text), lines, |_| true)
     }
 
     fn log_path(&self) -> PathBuf {
@@ -396,7 +338,7 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
+impl Drop for Embedded {
     fn drop(&mut self) {
         // Best effort: the test has its result, and the guard's shell ends the cluster in any case.
         let _ = self.tear_down();
@@ -408,81 +350,6 @@ impl Drop for Cluster {
     }
 }
 
-/// Whether a process exists and is no zombie.
-fn is_alive(pid: Pid) -> bool {
-    if test_kill_process(pid).is_err() {
-        return false;
-    }
-    let stat =
-        fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    !stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .trim_start()
-        .starts_with('Z')
-}
-
-/// All processes that stem from this one, found by walking each process's line of parents.
-fn descendants(ancestor: Pid) -> Result<Vec<Pid>> {
-    let mut parents = HashMap::new();
-    for entry in fs::read_dir("/proc")? {
-        let Some(pid) = entry?
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The name in parentheses may hold anything; state and parent follow it.
-        let parent = stat
-            .rsplit(')')
-            .next()
-            .and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
-        parents.insert(pid, parent.unwrap_or(0));
-    }
-    let ancestor: i32 = ancestor.as_raw_nonzero().get();
-    let stems = |pid: i32| {
-        let mut line =
-            std::iter::successors(parents.get(&pid), |parent| parents.get(*parent)).take(64);
-        line.any(|parent| *parent == ancestor)
-    };
-    Ok(parents
-        .keys()
-        .copied()
-        .filter(|pid| stems(*pid))
-        .filter_map(Pid::from_raw)
-        .collect())
-}
-
-fn command_line_of(pid: Pid) -> String {
-    let raw = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-    String::from_utf8_lossy(&raw).replace('\0', " ")
-}
-
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-/// The `syncline` under test: `$SYNCLINE_BIN`, else the one built beside the running test.
-pub fn binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("SYNCLINE_BIN") {
-        return fs::canonicalize(PathBuf::from(&path))
-            .with_context(|| format!("SYNCLINE_BIN={}", path.display()));
-    }
-    let own = std::env::current_exe()?;
-    let built = own
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|folder| folder.join("syncline"))
-        .find(|path| path.is_file());
-    match built {
-        Some(path) => Ok(path),
-        None => bail!(
-            "there is no `syncline` near {}: build it first (`cargo build -p syncline-cli`), or name one in SYNCLINE_BIN",
-            own.display()
-        ),
-    }
 }

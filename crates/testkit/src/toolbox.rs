@@ -1,0 +1,151 @@
+//! A pod that looks into a volume of a real cluster for as long as one look takes, so that nothing the product does
+//! ever meets it: no volume stays in use, and no mover is placed where it was.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+use crate::cluster::Real;
+use crate::scenario::Site;
+
+/// How tar keeps everything: attributes, ACLs, holes, numbers of owners, nanoseconds.
+const WHOLE: [&str; 6] = [
+    "--xattrs",
+    "--xattrs-include=*",
+    "--acls",
+    "--sparse",
+    "--numeric-owner",
+    "--format=posix",
+];
+/// Where the pod sees the volume.
+const DATA: &str = "/data";
+/// For how long the pod stays when nobody removes it, in seconds.
+const LIFETIME: &str = "900";
+
+/// The running pod.
+pub(crate) struct Toolbox<'a> {
+    site: &'a Site,
+    cluster: &'a Real,
+    pod: String,
+}
+
+impl<'a> Toolbox<'a> {
+    /// Starts the pod with this claim's volume.
+    pub(crate) async fn open(site: &'a Site, cluster: &'a Real, claim: &str) -> Result<Self> {
+        let pod = format!("toolbox-{:08x}", rand::random::<u32>());
+        site.apply(manifest(&pod, claim, &cluster.image()?)).await?;
+        site.wait("Pod", &pod, "a running container", |pod| {
+            (pod.pointer("/status/phase").and_then(Value::as_str) == Some("Running")).then_some(())
+        })
+        .await?;
+        Ok(Self { site, cluster, pod })
+    }
+
+    /// Removes the pod and waits until it is gone.
+    pub(crate) async fn close(self) -> Result<()> {
+        let pods: Api<Pod> = Api::namespaced(self.site.client.clone(), &self.site.namespace);
+        let at_once = DeleteParams::default().grace_period(0);
+        pods.delete(&self.pod, &at_once).await?;
+        self.site.wait_gone("Pod", &self.pod).await
+    }
+
+    /// Copies everything in the volume, its root included, into this empty folder.
+    pub(crate) fn pull(&self, folder: &Path) -> Result<()> {
+        let mut far = self.exec(&[&["tar", "--create", "-C", DATA], &WHOLE[..], &["."]].concat());
+        let mut near = Command::new("tar");
+        near.args(["--extract", "--preserve-permissions", "-C"])
+            .arg(folder)
+            .args(&WHOLE[..5]);
+        pipe(&mut far, &mut near)
+    }
+
+    /// Makes the volume hold what this folder holds, and nothing else.
+    pub(crate) fn push(&self, folder: &Path) -> Result<()> {
+        let emptied = self
+            .exec(&["find", DATA, "-mindepth", "1", "-delete"])
+            .output()?;
+        ensure!(
+            emptied.status.success(),
+            "cannot empty the volume: {}",
+            String::from_utf8_lossy(&emptied.stderr)
+        );
+        let mut near = Command::new("tar");
+        near.args(["--create", "-C"])
+            .arg(folder)
+            .args(WHOLE)
+            .arg(".");
+        let extract = ["tar", "--extract", "--preserve-permissions", "-C", DATA];
+        let mut far = self.exec(&[&extract[..], &WHOLE[..5]].concat());
+        pipe(&mut near, &mut far)
+    }
+
+    /// Bytes of all files in the volume.
+    pub(crate) fn bytes(&self) -> Result<u64> {
+        let output = self
+            .exec(&["du", "--summarize", "--bytes", DATA])
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        said.split_whitespace()
+            .next()
+            .and_then(|number| number.parse().ok())
+            .with_context(|| {
+                format!(
+                    "du said {said:?}: {}",
+                    String::from_utf8_lossy(&output.stderr)
+                )
+            })
+    }
+
+    fn exec(&self, line: &[&str]) -> Command {
+        let namespace = self.site.namespace.as_str();
+        let exec = ["exec", "-i", "-n", namespace, &self.pod, "--"];
+        self.cluster.kubectl(&[&exec[..], line].concat())
+    }
+}
+
+/// Runs both with the first one's output as the second one's input.
+fn pipe(from: &mut Command, to: &mut Command) -> Result<()> {
+    let mut first = from
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let output = first.stdout.take().context("no output")?;
+    let second = to.stdin(Stdio::from(output)).output()?;
+    let first = first.wait_with_output()?;
+    ensure!(
+        first.status.success() && second.status.success(),
+        "{from:?} | {to:?}: {}{}",
+        String::from_utf8_lossy(&first.stderr),
+        String::from_utf8_lossy(&second.stderr)
+    );
+    Ok(())
+}
+
+fn manifest(name: &str, claim: &str, image: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "containers": [{
+                "name": "toolbox",
+                "image": image,
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["sleep", LIFETIME],
+                "securityContext": {"runAsUser": 0, "runAsNonRoot": false, "allowPrivilegeEscalation": false},
+                "volumeMounts": [{"name": "data", "mountPath": DATA}],
+            }],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}],
+        },
+    })
+}

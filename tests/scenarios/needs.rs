@@ -1,0 +1,79 @@
+//! The one list of what scenarios need that not every cluster has, and why. Every other scenario holds on the embedded
+//! cluster and on a real one.
+
+use syncline_testkit::Need;
+
+/// Users of the machine.
+pub(crate) const ORDINARY_USER: Need =
+    Need::embedded("an embedded cluster may run for an ordinary user; a real one runs for nobody");
+/// Folders of the machine as volumes.
+pub(crate) const HOST_FOLDER: Need =
+    Need::embedded("only the embedded cluster adopts a folder of the machine as a volume");
+/// The power cut.
+pub(crate) const POWER_CUT: Need = Need::embedded(
+    "here the whole cluster dies; on a real one, tests/operations kill operator and containerd",
+);
+/// The stop in good order.
+pub(crate) const RESTART: Need = Need::embedded(
+    "here the whole cluster restarts; on a real one, tests/operations restart its parts",
+);
+/// The lock of the data folder.
+pub(crate) const DATA_FOLDER: Need =
+    Need::embedded("a real cluster has no data folder that two could open");
+/// `syncline up --filename`.
+pub(crate) const START: Need = Need::embedded("`syncline up` starts no real cluster");
+/// Copies that are not of one instant.
+pub(crate) const TORN_COPIES: Need = Need::embedded(
+    "a real cluster's CSI driver answers for its copies itself; the embedded one says how they were made",
+);
+/// Processes of pods.
+pub(crate) const PROCESSES: Need =
+    Need::processes("the processes of movers must run on this machine to be killed from outside");
+
+/// All of the above.
+const ALL: [Need; 8] = [
+    ORDINARY_USER,
+    HOST_FOLDER,
+    POWER_CUT,
+    RESTART,
+    DATA_FOLDER,
+    START,
+    TORN_COPIES,
+    PROCESSES,
+];
+
+#[test]
+fn every_need_gives_a_reason_of_its_own() {
+    for need in ALL {
+        assert!(need.reason().split_whitespace().count() > 5, "{need:?}");
+        let same = ALL.iter().filter(|other| other.reason() == need.reason());
+        assert_eq!(same.count(), 1, "{need:?}");
+    }
+}
+
+#[test]
+fn every_need_is_on_the_list_and_used() {
+    let own = include_str!("needs.rs");
+    let listed = own.split("const ALL").nth(1).unwrap_or_default();
+    let suite = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().is_some_and(|name| name != "needs.rs"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect::<String>();
+    for line in own.lines() {
+        let Some(rest) = line.strip_prefix("pub(crate) const ") else {
+            continue;
+        };
+        let name = rest.split(':').next().unwrap_or_default();
+        assert!(listed.contains(name), "{name} is not on the list");
+        assert!(
+            suite.contains(&format!("needs::{name}")),
+            "{name} is not used"
+        );
+    }
+    assert!(
+        !suite.contains("Need::"),
+        "a need outside of needs.rs: put it on the list"
+    );
+}
