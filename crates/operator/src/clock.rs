@@ -1,6 +1,7 @@
 //! Time as an argument. Nothing in this crate asks the machine what time it is, save [`SystemClock`].
 
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -13,6 +14,17 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Resolves once [`Clock::now`] has reached `at`; at once when it already has.
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
+
+    /// The time since some moment in the past. It only ever grows, at its steady pace, whatever is done to the wall clock:
+    /// what one process promises another is measured by it. A clock that is never set may derive it from [`Clock::now`].
+    fn uptime(&self) -> Duration {
+        Duration::try_from(self.now().duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
+    }
+
+    /// Resolves once [`Clock::uptime`] has grown by `wait`.
+    fn rest(&self, wait: Duration) -> BoxFuture<'static, ()> {
+        self.sleep_until(self.now() + wait)
+    }
 }
 
 /// The machine's own clock.
@@ -38,5 +50,14 @@ impl Clock for SystemClock {
             }
         }
         .boxed()
+    }
+
+    fn uptime(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+
+    fn rest(&self, wait: Duration) -> BoxFuture<'static, ()> {
+        tokio::time::sleep(wait).boxed()
     }
 }

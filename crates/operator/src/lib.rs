@@ -10,9 +10,11 @@ pub mod concerns;
 pub mod events;
 pub mod failures;
 pub mod follow;
+pub mod guard;
 pub mod http;
 pub mod keys;
 pub mod kinds;
+pub mod leader;
 pub mod metrics;
 pub mod observe;
 pub mod options;
@@ -25,12 +27,12 @@ pub mod slots;
 pub mod status;
 pub mod subject;
 pub mod validate;
+mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use jiff::tz::TimeZone;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -40,11 +42,7 @@ pub use clock::{Clock, SystemClock};
 pub use options::Options;
 
 use crate::metrics::Metrics;
-use crate::queue::Queue;
-use crate::reconcile::Context;
-
-/// How many resources are looked at at once.
-const CONCURRENT_LOOKS: usize = 32;
+use crate::worker::Worker;
 
 /// Why the operator could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -115,56 +113,30 @@ impl Operator {
         self.listener.as_ref().map(|(_, address)| *address)
     }
 
-    /// Watches and acts until `stop`; looks under way then are waited for.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+    /// Serves metrics and health, and works until `stop`: at once, or whenever the lease is held.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let stop = stop.child_token();
-        let (queue, ready) = (Queue::default(), Arc::new(AtomicBool::new(false)));
+        let ready = Arc::new(AtomicBool::new(false));
         let metrics = Arc::new(Metrics::default());
-        let context = Arc::new(Context {
-            client: self.client.clone(),
-            clock: Arc::clone(&self.clock),
-            settings: plan::Settings {
-                zone: self.options.zone.clone().unwrap_or_else(TimeZone::system),
-                mover_image: self.options.images.rsync.clone(),
-                rsync_port: self.options.rsync_port,
-            },
-            queue: queue.clone(),
-            metrics: Arc::clone(&metrics),
-            events: events::Events::default(),
-            followers: follow::Followers::default(),
-            slots: slots::Slots::new(self.options.max_concurrent_syncs),
-            failures: failures::Failures::default(),
-        });
         let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
-        if let Some((listener, address)) = self.listener {
+        if let Some((listener, address)) = self.listener.take() {
             tracing::info!(%address, "serving metrics and health");
             let shown = http::Shown {
-                metrics,
+                metrics: Arc::clone(&metrics),
                 ready: Arc::clone(&ready),
                 clock: Arc::clone(&self.clock),
             };
             let serve = http::serve(listener, shown, stop.clone());
             parts.spawn(async move { serve.await.map_err(Error::Serve) });
         }
-        let namespace = self.options.watch_namespace.clone();
-        let mut watches = runtime::Watches::start(
-            self.client,
-            namespace,
-            queue.clone(),
-            Arc::clone(&self.clock),
-            (ready, stop.clone()),
-        );
-        parts.spawn(async move {
-            while watches.join_next().await.is_some() {}
-            Ok(())
-        });
-        let work = queue.run(self.clock, CONCURRENT_LOOKS, stop.clone(), move |key| {
-            Arc::clone(&context).reconcile(key)
-        });
-        parts.spawn(async move {
-            work.await;
-            Ok(())
-        });
+        let worker = Worker {
+            client: self.client,
+            options: self.options,
+            clock: self.clock,
+            metrics,
+            ready,
+        };
+        parts.spawn(worker.run(stop.clone()));
         supervise(parts, &stop).await
     }
 }

@@ -82,6 +82,14 @@ impl Metrics {
             .retain(|(known, _), _| known != key);
     }
 
+    /// Drops all series: somebody else measures now.
+    pub fn clear(&self) {
+        self.series
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
     /// The Prometheus text exposition, version 0.0.4.
     pub fn render(&self, now: Timestamp) -> String {
         let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
