@@ -1,0 +1,4 @@
+//! The driver as a program: as its callers meet it, and as stock csi-sanity does.
+
+#[cfg(test)]
+mod sanity;
