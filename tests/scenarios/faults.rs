@@ -1,67 +1,14 @@
 //! Interruptions: nothing is lost, and the sync is finished without help.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use syncline_testkit::wait::{Look, wait_for};
-use syncline_testkit::{Cluster, Place, Site, Tree, Who, corpus, scenario};
+use syncline_testkit::{Cluster, Place, Signal, Who, scenario};
+use syncline_tests::midway::{begin_big_sync, finished_whole, is_rsync, not_done_yet};
 
 use crate::needs;
-use crate::parts::{
-    SYNC_CAP, image_after, manually, must_be_alike, receiver, source, synced, text, tree_of_image,
-};
-
-/// Enough data that a transfer takes a while on any machine.
-const BIG: usize = 96 << 20;
-
-/// A volume that takes a while, and the destination folder that it will be written to.
-async fn begin_big_sync(east: &Site, west: &Site) -> Result<Tree> {
-    let data = east.volume("data").await?;
-    let fill = |folder: &Path| {
-        corpus::plain(folder, 400, 1)?;
-        for part in 0..3 {
-            std::fs::write(folder.join(format!("big-{part}")), corpus::noise(BIG, part))?;
-        }
-        Ok(())
-    };
-    data.edit(fill).await?;
-    let tree = data.tree().await?;
-    let peer = receiver(east, west, "copy", json!({})).await?;
-    east.apply(manually(
-        source("copy", "data", &peer, json!({"copyMethod": "Direct"})),
-        "once",
-    ))
-    .await?;
-    let target = west.open("volsync-copy-dst").await?;
-    wait_for("the first data at the destination", SYNC_CAP, || async {
-        let arrived = target.bytes().await?;
-        Ok(if arrived > 1 << 20 {
-            Look::Done(())
-        } else {
-            Look::NotYet(format!("{arrived} bytes"))
-        })
-    })
-    .await?;
-    Ok(tree)
-}
-
-async fn not_done_yet(east: &Site) -> Result<()> {
-    let object = east.get("ReplicationSource", "copy").await?;
-    assert_eq!(
-        text(&object, "/status/lastManualSync"),
-        None,
-        "the sync was over before it could be disturbed"
-    );
-    Ok(())
-}
-
-async fn finished_whole(east: &Site, west: &Site, tree: &Tree) -> Result<()> {
-    synced(&east.within(SYNC_CAP), "copy", "once").await?;
-    let image = image_after(west, "copy", None).await?;
-    must_be_alike(tree, &tree_of_image(west, &image).await?)
-}
+use crate::parts::{SYNC_CAP, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_killed_in_mid_sync_finishes_the_sync_when_it_is_back() -> Result<()> {
@@ -93,8 +40,9 @@ async fn a_mover_killed_in_mid_sync_is_replaced_and_the_sync_is_finished() -> Re
         let (east, west) = (stage.site("east").await?, stage.site("west").await?);
         let tree = begin_big_sync(&east, &west).await?;
         let killed = stage
-            .kill_processes(&[&east, &west], |line| line.starts_with("rsync "))
-            .await?;
+            .processes(&[&east, &west], is_rsync)
+            .await?
+            .signal(Signal::KILL);
         assert!(killed > 0, "there was no rsync to kill");
         not_done_yet(&east).await?;
         finished_whole(&east, &west, &tree).await

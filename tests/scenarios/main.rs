@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod commands;
+mod content;
 mod copy_methods;
 mod failover;
 mod faults;
@@ -12,5 +13,6 @@ mod flow;
 mod keys;
 mod lifecycle;
 mod needs;
-mod parts;
 mod triggers;
+
+use syncline_tests::parts;

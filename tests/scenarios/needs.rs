@@ -30,8 +30,13 @@ pub(crate) const TORN_COPIES: Need = Need::embedded(
 pub(crate) const PROCESSES: Need =
     Need::processes("the processes of movers must run on this machine to be killed from outside");
 
+/// Root, to give files away.
+pub(crate) const ROOT: Need =
+    Need::root("only root may make files of other owners, in a folder or from an archive");
+
 /// All of the above.
-const ALL: [Need; 8] = [
+const ALL: [Need; 9] = [
+    ROOT,
     ORDINARY_USER,
     HOST_FOLDER,
     POWER_CUT,

@@ -1,1 +1,4 @@
-//! What the product does, in sentences, run against a cluster.
+//! What the product does, in sentences, run against a cluster; here, what those sentences are made of.
+
+pub mod midway;
+pub mod parts;

@@ -46,6 +46,59 @@ pub fn plain(root: &Path, count: usize, seed: u64) -> Result<()> {
     Ok(())
 }
 
+/// Makes `count` small files in one folder under `root`, whose names shells, patterns and lists of names trip over.
+pub fn crowd(root: &Path, count: usize) -> Result<()> {
+    let folder = root.join("crowd");
+    fs::create_dir_all(&folder)?;
+    for index in 0..count {
+        let number = index.to_string();
+        let (before, after): (&[u8], &[u8]) = match index % 8 {
+            0 => (b"with space ", b" and another "),
+            1 => (b"#", b""),
+            2 => (b"-", b" --delete"),
+            3 => (b"line\n", b"\n"),
+            4 => (b"\xff\xe9\x80", b"\xfe"),
+            5 => (b"*", b"?[a-z]{b,c}"),
+            6 => (b".", b"~"),
+            _ => (b"\\#012 '\"", b"$(id)`id`"),
+        };
+        let name = [before, number.as_bytes(), after].concat();
+        fs::write(folder.join(path_of(&name)), number)?;
+    }
+    Ok(())
+}
+
+/// Makes files of many owners and groups, with names and without, and folders that only they may enter.
+pub fn owners(root: &Path) -> Result<()> {
+    for (uid, gid) in [
+        (0, 0),
+        (0, 5678),
+        (1, 1),
+        (1000, 1000),
+        (1234, 5678),
+        (65_534, 65_534),
+        (4_000_000_000, 4_000_000_001),
+    ] {
+        let folder = root.join(format!("of {uid} and {gid}"));
+        fs::create_dir_all(&folder)?;
+        for (name, mode) in [
+            ("private", 0o600),
+            ("for the group", 0o640),
+            ("set-id", 0o6755),
+        ] {
+            let file = folder.join(name);
+            fs::write(&file, format!("{uid}:{gid}"))?;
+            lchown(&file, Some(uid), Some(gid))?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode))?;
+        }
+        symlink("private", folder.join("link"))?;
+        lchown(folder.join("link"), Some(uid), Some(gid))?;
+        lchown(&folder, Some(uid), Some(gid))?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o2750))?;
+    }
+    Ok(())
+}
+
 /// Bytes that do not compress, the same for the same seed.
 pub fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

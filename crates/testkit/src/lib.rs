@@ -15,6 +15,7 @@ pub mod wait;
 
 pub use cluster::{Cluster, Who};
 pub use need::{Need, Place};
+pub use rustix::process::Signal;
 pub use scenario::{Site, scenario};
 pub use tree::Tree;
 pub use volume::Volume;

@@ -20,6 +20,7 @@ enum Thing {
     Real,
     OwnReal,
     Processes,
+    Root,
 }
 
 impl Need {
@@ -55,6 +56,14 @@ impl Need {
         }
     }
 
+    /// The scenario needs root: on an embedded cluster that the tests start, whoever runs the tests must be it.
+    pub const fn root(reason: &'static str) -> Self {
+        Self {
+            thing: Thing::Root,
+            reason,
+        }
+    }
+
     /// Why it is needed.
     pub const fn reason(self) -> &'static str {
         self.reason
@@ -68,6 +77,7 @@ impl Need {
             Thing::Real => !embedded,
             Thing::OwnReal => Real::is_ours(),
             Thing::Processes => embedded || Real::is_ours(),
+            Thing::Root => rustix::process::geteuid().is_root(),
         }
     }
 

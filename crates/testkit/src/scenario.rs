@@ -14,7 +14,7 @@ use kube::{Api, Client};
 use rand::RngExt as _;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Kind};
+use crate::cluster::{Cluster, Kind, Processes};
 use crate::fixture;
 use crate::need::Place;
 use crate::wait::{Look, wait_for};
@@ -116,24 +116,23 @@ impl Stage {
         Ok(site)
     }
 
-    /// Kills (SIGKILL) every process of these sites' pods whose command line `chosen` picks, and tells how many.
-    pub async fn kill_processes(
+    /// The processes of these sites' pods whose command line `chosen` picks. The embedded cluster's are those of all
+    /// of its pods.
+    pub async fn processes(
         &self,
         sites: &[&Site],
         chosen: impl Fn(&str) -> bool,
-    ) -> Result<usize> {
-        let real = match &*self.cluster {
-            Cluster::Embedded(cluster) => return cluster.kill_processes(chosen),
-            Cluster::Real(real) => real,
-        };
+    ) -> Result<Processes> {
         let mut uids = Vec::new();
-        for site in sites {
-            for pod in site.list("Pod").await? {
-                let uid = pod.pointer("/metadata/uid").and_then(Value::as_str);
-                uids.extend(uid.map(str::to_owned));
+        if self.cluster.kind() == Kind::Real {
+            for site in sites {
+                for pod in site.list("Pod").await? {
+                    let uid = pod.pointer("/metadata/uid").and_then(Value::as_str);
+                    uids.extend(uid.map(str::to_owned));
+                }
             }
         }
-        real.kill_processes(&uids, chosen)
+        self.cluster.processes(&uids, chosen)
     }
 
     fn made(&self) -> Vec<String> {

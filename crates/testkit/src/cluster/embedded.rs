@@ -19,7 +19,7 @@ use kube::core::Request;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::process::{command_line_of, descendants, is_alive};
+use super::process::is_alive;
 use super::{OUR_KINDS, Who, binary, client_of, last_lines};
 use crate::wait::{Look, wait_for, wait_for_blocking};
 
@@ -209,17 +209,6 @@ impl Embedded {
                 Ok(Look::Done(pid))
             },
         )
-    }
-
-    /// Kills (SIGKILL) every process of the cluster's pods whose command line `chosen` picks, and tells how many.
-    pub fn kill_processes(&self, chosen: impl Fn(&str) -> bool) -> Result<usize> {
-        let mut killed = 0;
-        for process in descendants(self.pid()?)? {
-            if chosen(&command_line_of(process)) && kill_process(process, Signal::KILL).is_ok() {
-                killed += 1;
-            }
-        }
-        Ok(killed)
     }
 
     /// Whether `syncline up` runs.

@@ -17,7 +17,8 @@ use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 pub use embedded::Embedded;
-pub use real::{KUBECONFIG, Real};
+pub use process::Processes;
+pub use real::{KUBECONFIG, OPERATOR, Real, SYSTEM};
 
 /// What a cluster serves once its operator can work.
 const OUR_KINDS: [&str; 2] = ["replicationsources", "replicationdestinations"];
@@ -179,6 +180,16 @@ impl Cluster {
             Self::Embedded(cluster) => cluster.operator_page(path),
             Self::Real(cluster) => cluster.operator_page(path),
         }
+    }
+
+    /// The processes of pods whose command line `chosen` picks: on a real cluster of the pods with these uids, on the
+    /// embedded one of all.
+    pub fn processes(&self, pods: &[String], chosen: impl Fn(&str) -> bool) -> Result<Processes> {
+        let found = match self {
+            Self::Embedded(cluster) => process::descendants(cluster.pid()?)?,
+            Self::Real(_) => process::of_pods(pods)?,
+        };
+        Ok(Processes::chosen(found, chosen))
     }
 
     /// The operator's last log lines that speak of one of these namespaces, and all errors.

@@ -4,7 +4,24 @@ use std::collections::HashMap;
 use std::fs;
 
 use anyhow::Result;
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+/// Some processes of pods, as they were found.
+#[derive(Clone, Debug)]
+pub struct Processes(Vec<Pid>);
+
+impl Processes {
+    pub(super) fn chosen(found: Vec<Pid>, chosen: impl Fn(&str) -> bool) -> Self {
+        let chosen = |pid: &Pid| chosen(&command_line_of(*pid));
+        Self(found.into_iter().filter(chosen).collect())
+    }
+
+    /// Sends them a signal; tells how many there were still to get it.
+    pub fn signal(&self, signal: Signal) -> usize {
+        let reached = |pid: &&Pid| is_alive(**pid) && kill_process(**pid, signal).is_ok();
+        self.0.iter().filter(reached).count()
+    }
+}
 
 /// Whether a process exists and is no zombie.
 pub(crate) fn is_alive(pid: Pid) -> bool {
@@ -59,21 +76,19 @@ pub(crate) fn command_line_of(pid: Pid) -> String {
     String::from_utf8_lossy(&raw).replace('\0', " ")
 }
 
-/// All processes.
-pub(crate) fn all() -> Result<Vec<Pid>> {
+/// All processes of pods with these uids: the kubelet names a pod's control group after its uid.
+pub(crate) fn of_pods(uids: &[String]) -> Result<Vec<Pid>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
-        let pid = entry?
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-            .and_then(Pid::from_raw);
-        found.extend(pid);
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let in_pod = |uid: &String| groups.contains(uid) || groups.contains(&uid.replace('-', "_"));
+        if uids.iter().any(in_pod) {
+            found.extend(Pid::from_raw(pid));
+        }
     }
     Ok(found)
-}
-
-/// The control groups of a process, as the kernel lists them.
-pub(crate) fn cgroups_of(pid: Pid) -> String {
-    fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).unwrap_or_default()
 }

@@ -13,10 +13,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ListParams, LogParams};
 use kube::core::Request;
-use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
-use super::process::{all, cgroups_of, command_line_of};
 use super::{OUR_KINDS, binary, client_of};
 use crate::wait::{Look, wait_for, wait_for_blocking};
 
@@ -24,13 +22,14 @@ use crate::wait::{Look, wait_for, wait_for_blocking};
 pub const KUBECONFIG: &str = "SYNCLINE_E2E_KUBECONFIG";
 /// Names the program of `tests/cluster`, when the cluster is one that it started.
 const PROGRAM: &str = "SYNCLINE_E2E_CLUSTER";
-/// Names the folder in which each volume's data lies under the name of its handle, when this machine can see it.
+/// Names the folder of the CSI driver's volumes (`<handle>/data` each), when this machine can see it.
 const VOLUMES: &str = "SYNCLINE_E2E_VOLUMES";
 /// Names the image with `tar` that looks into volumes: the one under test does.
 const IMAGE: &str = "SYNCLINE_E2E_IMAGE";
-/// The namespace of the operator, and its name there.
-const SYSTEM: &str = "syncline-system";
-const OPERATOR: &str = "syncline";
+/// The namespace of the operator.
+pub const SYSTEM: &str = "syncline-system";
+/// The name of its Deployment and of its account there.
+pub const OPERATOR: &str = "syncline";
 /// The operator's ports for health and for metrics.
 const HEALTH_PORT: u16 = 8081;
 const METRICS_PORT: u16 = 8443;
@@ -141,7 +140,7 @@ impl Real {
     /// The folder of a volume's data, if this machine can see it.
     pub fn folder_of(&self, handle: &str) -> Option<PathBuf> {
         let root = PathBuf::from(std::env::var_os(VOLUMES)?);
-        Some(root.join(handle)).filter(|folder| folder.exists())
+        Some(root.join(handle).join("data")).filter(|folder| folder.exists())
     }
 
     /// Tells the cluster's program to do something to a part of the cluster, for instance `stop apiserver`.
@@ -156,24 +155,6 @@ impl Real {
             String::from_utf8_lossy(&output.stderr)
         );
         Ok(())
-    }
-
-    /// Kills (SIGKILL) every process of the pods with these uids whose command line `chosen` picks; tells how many.
-    pub fn kill_processes(&self, pods: &[String], chosen: impl Fn(&str) -> bool) -> Result<usize> {
-        let mut killed = 0;
-        for process in all()? {
-            let cgroups = cgroups_of(process);
-            let in_pod = pods
-                .iter()
-                .any(|uid| cgroups.contains(uid) || cgroups.contains(&uid.replace('-', "_")));
-            if in_pod
-                && chosen(&command_line_of(process))
-                && kill_process(process, Signal::KILL).is_ok()
-            {
-                killed += 1;
-            }
-        }
-        Ok(killed)
     }
 
     /// What the operator's pods have logged, all of them.

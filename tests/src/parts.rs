@@ -8,18 +8,21 @@ use syncline_testkit::tree::Ignore;
 use syncline_testkit::{Cluster, Site, Tree, Volume, corpus};
 
 /// How long a whole sync may take on a busy machine.
-pub(crate) const SYNC_CAP: Duration = Duration::from_secs(120);
+pub const SYNC_CAP: Duration = Duration::from_secs(120);
 
 /// Where a destination listens and which Secret holds the other side's keys.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer {
-    pub(crate) address: String,
-    pub(crate) port: i64,
-    pub(crate) keys: String,
+pub struct Peer {
+    /// Its address.
+    pub address: String,
+    /// Its TCP port.
+    pub port: i64,
+    /// The Secret for the source.
+    pub keys: String,
 }
 
 /// A `ReplicationDestination` for rsync; `rsync` is laid over the usual options.
-pub(crate) fn destination(name: &str, rsync: Value) -> Value {
+pub fn destination(name: &str, rsync: Value) -> Value {
     let usual =
         json!({"copyMethod": "Snapshot", "capacity": "1Gi", "accessModes": ["ReadWriteOnce"]});
     json!({
@@ -31,7 +34,7 @@ pub(crate) fn destination(name: &str, rsync: Value) -> Value {
 }
 
 /// A `ReplicationSource` for rsync to `peer`; `rsync` is laid over the usual options.
-pub(crate) fn source(name: &str, claim: &str, peer: &Peer, rsync: Value) -> Value {
+pub fn source(name: &str, claim: &str, peer: &Peer, rsync: Value) -> Value {
     let usual = json!({"copyMethod": "Snapshot", "address": peer.address, "port": peer.port, "sshKeys": peer.keys});
     json!({
         "apiVersion": "volsync.backube/v1alpha1",
@@ -42,12 +45,12 @@ pub(crate) fn source(name: &str, claim: &str, peer: &Peer, rsync: Value) -> Valu
 }
 
 /// The object with this manual trigger.
-pub(crate) fn manually(object: Value, tag: &str) -> Value {
+pub fn manually(object: Value, tag: &str) -> Value {
     over(object, json!({"spec": {"trigger": {"manual": tag}}}))
 }
 
 /// `base` with `top` laid over it; null takes a field away.
-pub(crate) fn over(base: Value, top: Value) -> Value {
+pub fn over(base: Value, top: Value) -> Value {
     match (base, top) {
         (Value::Object(mut base), Value::Object(top)) => {
             for (key, value) in top {
@@ -63,12 +66,12 @@ pub(crate) fn over(base: Value, top: Value) -> Value {
 }
 
 /// A text in an object.
-pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
+pub fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
     object.pointer(pointer).and_then(Value::as_str)
 }
 
 /// Waits until a destination tells where it listens.
-pub(crate) async fn listening(west: &Site, name: &str) -> Result<Peer> {
+pub async fn listening(west: &Site, name: &str) -> Result<Peer> {
     west.wait(
         "ReplicationDestination",
         name,
@@ -85,7 +88,7 @@ pub(crate) async fn listening(west: &Site, name: &str) -> Result<Peer> {
 }
 
 /// Makes a destination in `west` and hands its keys to `east`.
-pub(crate) async fn receiver(east: &Site, west: &Site, name: &str, rsync: Value) -> Result<Peer> {
+pub async fn receiver(east: &Site, west: &Site, name: &str, rsync: Value) -> Result<Peer> {
     west.apply(destination(name, rsync)).await?;
     let peer = listening(west, name).await?;
     west.hand_over_secret(&peer.keys, east).await?;
@@ -93,7 +96,7 @@ pub(crate) async fn receiver(east: &Site, west: &Site, name: &str, rsync: Value)
 }
 
 /// Waits until a source has done what this manual trigger asks for, and returns the source.
-pub(crate) async fn synced(east: &Site, name: &str, tag: &str) -> Result<Value> {
+pub async fn synced(east: &Site, name: &str, tag: &str) -> Result<Value> {
     let what = format!("done the manual sync {tag}");
     east.within(SYNC_CAP)
         .wait("ReplicationSource", name, &what, |object| {
@@ -103,7 +106,7 @@ pub(crate) async fn synced(east: &Site, name: &str, tag: &str) -> Result<Value> 
 }
 
 /// Waits until a destination has an image other than `previous`, and returns its name.
-pub(crate) async fn image_after(west: &Site, name: &str, previous: Option<&str>) -> Result<String> {
+pub async fn image_after(west: &Site, name: &str, previous: Option<&str>) -> Result<String> {
     let what = format!("an image other than {previous:?}");
     west.within(SYNC_CAP)
         .wait("ReplicationDestination", name, &what, |object| {
@@ -115,7 +118,7 @@ pub(crate) async fn image_after(west: &Site, name: &str, previous: Option<&str>)
 }
 
 /// Reads a snapshot as an application would: through a new volume made of it.
-pub(crate) async fn tree_of_image(west: &Site, image: &str) -> Result<Tree> {
+pub async fn tree_of_image(west: &Site, image: &str) -> Result<Tree> {
     let claim = format!("look-at-{image}");
     let tree = west
         .volume_from_snapshot(&claim, image)
@@ -127,32 +130,32 @@ pub(crate) async fn tree_of_image(west: &Site, image: &str) -> Result<Tree> {
 }
 
 /// Fills a volume with everything that is hard to copy.
-pub(crate) async fn fill_hostile(cluster: &Cluster, volume: &Volume) -> Result<()> {
+pub async fn fill_hostile(cluster: &Cluster, volume: &Volume) -> Result<()> {
     let owner = cluster.owner().0;
     volume.edit(|folder| corpus::hostile(folder, owner)).await
 }
 
 /// Fills a volume with plain files.
-pub(crate) async fn fill_plain(volume: &Volume, count: usize, seed: u64) -> Result<()> {
+pub async fn fill_plain(volume: &Volume, count: usize, seed: u64) -> Result<()> {
     volume
         .edit(|folder| corpus::plain(folder, count, seed))
         .await
 }
 
 /// Writes one file into a volume.
-pub(crate) async fn put(volume: &Volume, name: &str, content: &str) -> Result<()> {
+pub async fn put(volume: &Volume, name: &str, content: &str) -> Result<()> {
     volume
         .edit(|folder| Ok(std::fs::write(folder.join(name), content)?))
         .await
 }
 
 /// The volume on the other side must equal this tree in every respect.
-pub(crate) fn must_be_alike(source: &Tree, copy: &Tree) -> Result<()> {
+pub fn must_be_alike(source: &Tree, copy: &Tree) -> Result<()> {
     source.must_equal(copy, Ignore::default())
 }
 
 /// Bytes that a source's mover says it has sent.
-pub(crate) fn bytes_sent(source: &Value) -> Result<u64> {
+pub fn bytes_sent(source: &Value) -> Result<u64> {
     let logs =
         text(source, "/status/latestMoverStatus/logs").context("no mover log in the status")?;
     syncline_testkit::log::bytes_sent(logs)
@@ -160,7 +163,7 @@ pub(crate) fn bytes_sent(source: &Value) -> Result<u64> {
 }
 
 /// The condition of this type.
-pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     let conditions = object.pointer("/status/conditions")?.as_array()?;
     conditions
         .iter()
@@ -168,7 +171,7 @@ pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> 
 }
 
 /// Whether the condition has this status and reason.
-pub(crate) fn is(object: &Value, kind: &str, status: &str, reason: &str) -> bool {
+pub fn is(object: &Value, kind: &str, status: &str, reason: &str) -> bool {
     condition(object, kind).is_some_and(|condition| {
         text(condition, "/status") == Some(status) && text(condition, "/reason") == Some(reason)
     })

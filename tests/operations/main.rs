@@ -1,0 +1,18 @@
+//! What the product bears in operation: its operator, the node's container runtime and the API server go away and come
+//! back, replicas change places, versions change. On a real cluster only, and one at a time, since each disturbs all.
+
+mod needs;
+mod outages;
+mod replicas;
+mod system;
+mod upgrade;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Whose turn it is to disturb the cluster.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Waits for one's turn, which lasts as long as the value.
+async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
