@@ -65,7 +65,7 @@ pub(crate) enum Command {
     /// Use folders of this machine as volumes of the embedded cluster
     Volume(commands::volume::Arguments),
     /// Run the operator against a Kubernetes cluster
-    Operator(commands::operator::Arguments),
+    Operator(Box<commands::operator::Arguments>),
     /// Print a completion script for a shell
     Completions(commands::completions::Arguments),
     /// Print the version
@@ -82,6 +82,14 @@ impl Command {
     /// Whether the command stays and logs what it does.
     pub(crate) fn is_server(&self) -> bool {
         matches!(self, Self::Up(_) | Self::Operator(_))
+    }
+
+    /// VolSync's flags for the log, where they are taken.
+    pub(crate) fn zap(&self) -> Option<&commands::operator::Zap> {
+        match self {
+            Self::Operator(arguments) => Some(&arguments.zap),
+            _ => None,
+        }
     }
 }
 

@@ -54,7 +54,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 #[tokio::main]
 async fn run(command: Command, global: &args::Global) -> Result<(), Failure> {
     let environment = Environment::of_process();
-    telemetry::start(global.verbose, command.is_server(), &environment);
+    telemetry::start(global.verbose, &command, &environment);
     let mut printer = Printer::of_process();
     let target = || settings::target(global, &environment);
     match command {

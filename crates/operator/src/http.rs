@@ -44,6 +44,24 @@ pub async fn serve(
         .await
 }
 
+/// Serves health alone until `stop`.
+pub async fn serve_health(
+    listener: TcpListener,
+    shown: Shown,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, health(shown))
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await
+}
+
+fn health(shown: Shown) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(readiness))
+        .with_state(shown)
+}
+
 fn router(shown: Shown) -> Router {
     Router::new()
         .route("/metrics", get(metrics))

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod backoff;
+pub mod business;
 pub mod clock;
 pub mod concerns;
 pub mod events;
@@ -70,6 +71,7 @@ pub struct Operator {
     options: Options,
     clock: Arc<dyn Clock>,
     listener: Option<(TcpListener, SocketAddr)>,
+    health: Option<(TcpListener, SocketAddr)>,
 }
 
 /// Runs an operator until `stop`: [`Operator::bind`] and [`Operator::run`] in one.
@@ -92,19 +94,14 @@ impl Operator {
         options: Options,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
-        let listener = match options.http {
-            Some(address) => Some(
-                http::bind(address)
-                    .await
-                    .map_err(|source| Error::Bind { address, source })?,
-            ),
-            None => None,
-        };
+        let listener = bind(options.http).await?;
+        let health = bind(options.health).await?;
         Ok(Self {
             client,
             options,
             clock,
             listener,
+            health,
         })
     }
 
@@ -119,14 +116,19 @@ impl Operator {
         let ready = Arc::new(AtomicBool::new(false));
         let metrics = Arc::new(Metrics::default());
         let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
+        let shown = http::Shown {
+            metrics: Arc::clone(&metrics),
+            ready: Arc::clone(&ready),
+            clock: Arc::clone(&self.clock),
+        };
         if let Some((listener, address)) = self.listener.take() {
             tracing::info!(%address, "serving metrics and health");
-            let shown = http::Shown {
-                metrics: Arc::clone(&metrics),
-                ready: Arc::clone(&ready),
-                clock: Arc::clone(&self.clock),
-            };
-            let serve = http::serve(listener, shown, stop.clone());
+            let serve = http::serve(listener, shown.clone(), stop.clone());
+            parts.spawn(async move { serve.await.map_err(Error::Serve) });
+        }
+        if let Some((listener, address)) = self.health.take() {
+            tracing::info!(%address, "serving health");
+            let serve = http::serve_health(listener, shown, stop.clone());
             parts.spawn(async move { serve.await.map_err(Error::Serve) });
         }
         let worker = Worker {
@@ -138,6 +140,17 @@ impl Operator {
         };
         parts.spawn(worker.run(stop.clone()));
         supervise(parts, &stop).await
+    }
+}
+
+/// Opens a port, if one is wanted.
+async fn bind(address: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, Error> {
+    match address {
+        Some(address) => http::bind(address)
+            .await
+            .map(Some)
+            .map_err(|source| Error::Bind { address, source }),
+        None => Ok(None),
     }
 }
 

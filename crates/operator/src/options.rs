@@ -105,6 +105,9 @@ impl MoverImages {
     }
 }
 
+/// The movers that this version can run.
+pub const BUILT: [Mover; 1] = [Mover::Rsync];
+
 /// Which resources are the operator's business.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Movers {

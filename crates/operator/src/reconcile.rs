@@ -9,6 +9,7 @@ use syncline_api::names::Side;
 
 use crate::apply::{self, Writer};
 use crate::backoff::REQUEST;
+use crate::business::is_ours;
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::failures::Failures;
@@ -16,6 +17,7 @@ use crate::follow::Followers;
 use crate::kinds::Key;
 use crate::metrics::Metrics;
 use crate::observe::{self, Resource};
+use crate::options::Movers;
 use crate::plan::{Call, Input, Moment, Plan, Settings, plan, refused};
 use crate::queue::Queue;
 use crate::slots::Slots;
@@ -31,6 +33,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// The operator's settings.
     pub settings: Settings,
+    /// Whose resources are looked after.
+    pub movers: Movers,
     /// Where to ask for another look.
     pub queue: Queue<Key>,
     /// The metrics.
@@ -81,6 +85,10 @@ impl Context {
             return Ok(None);
         };
         let subject = resource.subject();
+        if !is_ours(&self.movers, &subject) {
+            self.forget(key);
+            return Ok(None);
+        }
         let mut world = Box::pin(observe::world(&self.client, &subject)).await?;
         world.progress = self.followers.progress(key, self.clock.now());
         world.may_start = self.may_start(&subject);
@@ -139,11 +147,24 @@ impl Context {
         let Some(change) = resource.status_change(state) else {
             return Ok(());
         };
-        tracing::debug!(resource = %subject.key, %change, "status");
-        let document = document(&change, subject.resource_version.as_deref());
-        Writer::new(&self.client, &subject.key.namespace)
-            .write_status(&subject.key, &document)
-            .await
+        tracing::debug!(resource = %subject.key, ?change, "status");
+        let writer = Writer::new(&self.client, &subject.key.namespace);
+        let mut version = subject.resource_version.clone();
+        if let Some(memory) = &change.memory {
+            version = writer
+                .remember(&subject.key, memory, version.as_deref())
+                .await?;
+        }
+        let Some(status) = &change.status else {
+            return Ok(());
+        };
+        let document = document(status, version.as_deref());
+        let written = writer.write_status(&subject.key, &document).await?;
+        if let Some(memory) = written.memory_after(state) {
+            let version = written.metadata().resource_version.as_deref();
+            writer.remember(&subject.key, &memory, version).await?;
+        }
+        Ok(())
     }
 
     /// Says in the status what the API server refuses. The same words again cost no write.

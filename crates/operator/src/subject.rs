@@ -10,7 +10,7 @@ use syncline_api::{
 };
 
 use crate::kinds::{Key, Side, kind_of};
-use crate::status::State;
+use crate::status::{MEMORY, Memory, State};
 
 /// Either kind's spec.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,18 +38,14 @@ pub struct Subject {
     pub annotations: BTreeMap<String, String>,
     /// What the user asks for.
     pub spec: Spec,
-    /// What its status says.
+    /// What its status says, and what is remembered elsewhere because its definition has no field for it.
     pub state: State,
 }
 
 impl Subject {
     /// Reads a source.
     pub fn of_source(source: &ReplicationSource) -> Self {
-        let state = source
-            .status
-            .as_ref()
-            .map(State::of_source)
-            .unwrap_or_default();
+        let state = source.status.as_ref().map(State::of_source);
         Self::new(
             Side::Source,
             &source.metadata,
@@ -60,11 +56,7 @@ impl Subject {
 
     /// Reads a destination.
     pub fn of_destination(destination: &ReplicationDestination) -> Self {
-        let state = destination
-            .status
-            .as_ref()
-            .map(State::of_destination)
-            .unwrap_or_default();
+        let state = destination.status.as_ref().map(State::of_destination);
         Self::new(
             Side::Destination,
             &destination.metadata,
@@ -73,7 +65,11 @@ impl Subject {
         )
     }
 
-    fn new(side: Side, metadata: &ObjectMeta, spec: Spec, state: State) -> Self {
+    fn new(side: Side, metadata: &ObjectMeta, spec: Spec, state: Option<State>) -> Self {
+        let mut state = state.unwrap_or_default();
+        if let Some(kept) = annotation(metadata, MEMORY) {
+            Memory::read(kept).fill(&mut state);
+        }
         Self {
             key: Key {
                 side,

@@ -61,6 +61,7 @@ impl Worker {
             client: client.clone(),
             clock: Arc::clone(&self.clock),
             settings: self.options.plan_settings(),
+            movers: self.options.movers.clone(),
             queue: queue.clone(),
             metrics: Arc::clone(&self.metrics),
             events: events::Events::default(),

@@ -17,9 +17,11 @@ use syncline_api::names::Side;
 use syncline_api::{ReplicationDestination, ReplicationSource};
 
 use crate::kinds::{Key, VolumeSnapshot};
+use crate::observe::Resource as Observed;
 use crate::plan::{Change, Existing, Kind, Object};
+use crate::status::MEMORY;
 
-use error::Action;
+pub(crate) use error::Action;
 pub use error::Error;
 
 /// The field manager of everything that is applied.
@@ -58,18 +60,40 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Writes a status, if the resource is still what it was.
-    pub async fn write_status(&self, key: &Key, document: &Value) -> Result<(), Error> {
-        match key.side {
+    /// Writes a status, if the resource is still what it was; returns what the server made of it.
+    pub async fn write_status(&self, key: &Key, document: &Value) -> Result<Observed, Error> {
+        Ok(match key.side {
             Side::Source => {
-                self.patch_status::<ReplicationSource>(&key.name, document)
-                    .await
+                Observed::Source(Box::new(self.patch_status(&key.name, document).await?))
             }
             Side::Destination => {
-                self.patch_status::<ReplicationDestination>(&key.name, document)
-                    .await
+                Observed::Destination(Box::new(self.patch_status(&key.name, document).await?))
             }
+        })
+    }
+
+    /// Keeps in the resource's annotation what its status has no field for, if the resource is still what it was; returns
+    /// its version after that.
+    pub async fn remember(
+        &self,
+        key: &Key,
+        memory: &Value,
+        resource_version: Option<&str>,
+    ) -> Result<Option<String>, Error> {
+        let mut document = json!({ "metadata": { "annotations": { MEMORY: memory } } });
+        if let (Some(version), Some(metadata)) = (resource_version, document.get_mut("metadata")) {
+            metadata["resourceVersion"] = json!(version);
         }
+        Ok(match key.side {
+            Side::Source => {
+                let written: ReplicationSource = self.merge(&key.name, &document).await?;
+                written.metadata.resource_version
+            }
+            Side::Destination => {
+                let written: ReplicationDestination = self.merge(&key.name, &document).await?;
+                written.metadata.resource_version
+            }
+        })
     }
 
     /// Deletes, if they are still what they were.
@@ -155,40 +179,34 @@ impl<'a> Writer<'a> {
                 );
             }
         }
-        let name = &change.target.name;
-        let parameters = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        match self
-            .api::<K>()
-            .patch(name, &parameters, &Patch::Merge(document))
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.error::<K>(Action::Change, name, error)),
-        }
+        self.merge::<K>(&change.target.name, &document).await?;
+        Ok(())
     }
 
-    async fn patch_status<K>(&self, name: &str, document: &Value) -> Result<(), Error>
+    async fn merge<K>(&self, name: &str, document: &Value) -> Result<K, Error>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
             + Debug
             + DeserializeOwned,
     {
-        let parameters = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        match self
-            .api::<K>()
-            .patch_status(name, &parameters, &Patch::Merge(document))
+        self.api::<K>()
+            .patch(name, &as_ourselves(), &Patch::Merge(document))
             .await
-        {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.error::<K>(Action::Status, name, error)),
-        }
+            .map_err(|error| self.error::<K>(Action::Change, name, error))
+    }
+
+    async fn patch_status<K>(&self, name: &str, document: &Value) -> Result<K, Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        self.api::<K>()
+            .patch_status(name, &as_ourselves(), &Patch::Merge(document))
+            .await
+            .map_err(|error| self.error::<K>(Action::Status, name, error))
     }
 
     async fn delete_one<K>(&self, target: &Existing) -> Result<(), Error>
@@ -214,5 +232,13 @@ impl<'a> Writer<'a> {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(self.error::<K>(Action::Delete, &target.name, error)),
         }
+    }
+}
+
+/// The parameters of a merge patch of ours.
+fn as_ourselves() -> PatchParams {
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
     }
 }

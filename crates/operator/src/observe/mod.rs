@@ -11,19 +11,21 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use syncline_api::movers::CopyMethod;
+use syncline_api::movers::{CopyMethod, MoverConfig, MoverVolumeSource};
 use syncline_api::names::{self, Mover, Side};
 use syncline_api::{ReplicationDestination, ReplicationSource, labels};
 
 use crate::kinds::{Key, VolumeSnapshot, VolumeSnapshotClass};
 use crate::plan::{has_ended, mounted_claim, report_of};
-use crate::status::State;
+use crate::status::{MEMORY, State, Writing, correction, writing};
 use crate::subject::{Spec, Subject, annotation, has_label, owners};
-use read::Reader;
+use crate::validate::mover_config;
+pub(crate) use read::Reader;
 
 pub use read::Error;
-pub use world::{Found, Labelled, Secrets, World};
+pub use world::{Found, Further, Labelled, Secrets, World};
 
 /// One resource as it was read, with the whole of its status.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,8 +45,8 @@ impl Resource {
         }
     }
 
-    /// The merge patch that takes its status to `state`; `None` when there is nothing to change.
-    pub fn status_change(&self, state: &State) -> Option<serde_json::Value> {
+    /// How its status is to be taken to `state`; `None` when there is nothing to change.
+    pub fn status_change(&self, state: &State) -> Option<Writing> {
         let (old, new) = match self {
             Self::Source(source) => {
                 let mut status = source.status.clone().unwrap_or_default();
@@ -63,7 +65,27 @@ impl Resource {
                 )
             }
         };
-        crate::status::difference(&old, &new)
+        writing(&old, &new, state, annotation(self.metadata(), MEMORY))
+    }
+
+    /// What has to be remembered otherwise, when this is the answer to a status that was written as `state`.
+    pub fn memory_after(&self, state: &State) -> Option<serde_json::Value> {
+        let found = match self {
+            Self::Source(source) => source.status.as_ref().map(State::of_source),
+            Self::Destination(destination) => {
+                destination.status.as_ref().map(State::of_destination)
+            }
+        };
+        let kept = annotation(self.metadata(), MEMORY);
+        correction(state, &found.unwrap_or_default(), kept)
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Source(source) => &source.metadata,
+            Self::Destination(destination) => &destination.metadata,
+        }
     }
 }
 
@@ -86,8 +108,9 @@ pub async fn resource(client: &Client, key: &Key) -> Result<Option<Resource>, Er
 pub async fn world(client: &Client, subject: &Subject) -> Result<World, Error> {
     let reader = Reader::new(client, &subject.key.namespace);
     let named = Named::by(subject);
-    let (identity, secrets, service, job, claims, labelled) = try_join!(
+    let (identity, further, secrets, service, job, claims, labelled) = try_join!(
         identity(&reader, subject, &named),
+        further(&reader, &named),
         secrets(&reader, subject, &named),
         reader.get::<Service>(&named.service),
         reader.get::<Job>(&named.job),
@@ -101,6 +124,7 @@ pub async fn world(client: &Client, subject: &Subject) -> Result<World, Error> {
         service_account,
         role,
         role_binding,
+        further,
         secrets,
         service,
         job,
@@ -127,8 +151,11 @@ async fn look_closer(
         if let Some(name) = mounted_claim(&job).filter(|name| world.claim(name).is_none()) {
             world.job_claim = reader.get(&name).await?;
         }
-    } else if subject.state.last_sync_start_time.is_some() && named.direct {
-        (world.users, world.nodes) = users(reader, named.volume(world)).await?;
+    } else if subject.state.last_sync_start_time.is_some() {
+        (world.users, world.nodes) = users(reader, &named.shared_claims(world)).await?;
+        if named.mover.mover_security_context.is_some() {
+            world.namespace = reader.namespace().await?;
+        }
     }
     if world.snapshots_known {
         world.snapshot = match snapshot_name(subject, world) {
@@ -149,12 +176,12 @@ async fn look_closer(
 
 /// The names of what is to be read.
 struct Named<'a> {
+    mover: MoverConfig,
     job: String,
     service: String,
     given_claim: Option<&'a str>,
     own_claim: String,
     ssh_keys: Option<&'a str>,
-    service_account: Option<&'a str>,
     storage_class: Option<&'a str>,
     snapshot_class: Option<&'a str>,
     direct: bool,
@@ -164,12 +191,13 @@ impl<'a> Named<'a> {
     fn by(subject: &'a Subject) -> Self {
         let (side, name) = (subject.key.side, &subject.key.name);
         let mut named = Self {
+            // What cannot be read is a mistake that validation tells.
+            mover: mover_config(subject).unwrap_or_default(),
             job: names::job(Mover::Rsync, side, name),
             service: names::service(Mover::Rsync, side, name),
             given_claim: None,
             own_claim: names::data_pvc(Mover::Rsync, side, name),
             ssh_keys: None,
-            service_account: None,
             storage_class: None,
             snapshot_class: None,
             direct: false,
@@ -179,7 +207,6 @@ impl<'a> Named<'a> {
                 named.given_claim = some(spec.source_pvc.as_ref());
                 if let Some(rsync) = &spec.rsync {
                     named.ssh_keys = some(rsync.ssh_keys.as_ref());
-                    named.service_account = some(rsync.mover_service_account.as_ref());
                     named.storage_class = some(rsync.volume.storage_class_name.as_ref());
                     named.snapshot_class = some(rsync.volume.volume_snapshot_class_name.as_ref());
                     named.direct = rsync.volume.copy_method.is_some_and(CopyMethod::is_direct);
@@ -189,7 +216,6 @@ impl<'a> Named<'a> {
                 if let Some(rsync) = &spec.rsync {
                     named.given_claim = some(rsync.volume.destination_pvc.as_ref());
                     named.ssh_keys = some(rsync.ssh_keys.as_ref());
-                    named.service_account = some(rsync.mover_service_account.as_ref());
                     named.storage_class = some(rsync.volume.storage_class_name.as_ref());
                     named.snapshot_class = some(rsync.volume.volume_snapshot_class_name.as_ref());
                     named.direct = rsync.volume.copy_method.is_some_and(CopyMethod::is_direct);
@@ -199,13 +225,27 @@ impl<'a> Named<'a> {
         named
     }
 
-    fn volume<'w>(&self, world: &'w World) -> Option<&'w str> {
+    /// The claims that the mover shares with pods of others: the volume itself, and the user's further ones.
+    fn shared_claims(&self, world: &World) -> Vec<String> {
         let claim = if self.given_claim.is_some() {
             &world.given_claim
         } else {
             &world.own_claim
         };
-        claim.as_ref()?.metadata.name.as_deref()
+        let name = claim.as_ref().and_then(|claim| claim.metadata.name.clone());
+        let further = self.further().filter_map(|source| {
+            let claim = source.persistent_volume_claim.as_ref()?;
+            Some(claim.claim_name.clone())
+        });
+        name.filter(|_| self.direct)
+            .into_iter()
+            .chain(further)
+            .collect()
+    }
+
+    fn further(&self) -> impl Iterator<Item = &MoverVolumeSource> {
+        let volumes = self.mover.mover_volumes.iter().flatten();
+        volumes.map(|volume| &volume.volume_source)
     }
 }
 
@@ -221,11 +261,30 @@ async fn identity(
     subject: &Subject,
     named: &Named<'_>,
 ) -> Result<Identity, Error> {
-    if let Some(name) = named.service_account {
+    if let Some(name) = some(named.mover.mover_service_account.as_ref()) {
         return Ok((reader.get(name).await?, None, None));
     }
     let name = names::service_account(subject.key.side, &subject.key.name);
     try_join!(reader.get(&name), reader.get(&name), reader.get(&name))
+}
+
+/// What the user's further volumes hold. Of a Secret its name is enough.
+async fn further(reader: &Reader<'_>, named: &Named<'_>) -> Result<Further, Error> {
+    let mut further = Further::default();
+    for source in named.further() {
+        if let Some(claim) = &source.persistent_volume_claim {
+            further.claims.extend(reader.get(&claim.claim_name).await?);
+        }
+        if let Some(name) = source
+            .secret
+            .as_ref()
+            .and_then(|secret| some(secret.secret_name.as_ref()))
+            && reader.exists::<Secret>(name).await?
+        {
+            further.secrets.insert(name.to_owned());
+        }
+    }
+    Ok(further)
 }
 
 async fn secrets(
@@ -313,14 +372,14 @@ async fn last_words(reader: &Reader<'_>, job: &Job, pods: &[Pod]) -> Option<Stri
     reader.log(newest.metadata.name.as_deref()?).await
 }
 
-/// Pods other than movers that use a claim, and their nodes.
-async fn users(reader: &Reader<'_>, claim: Option<&str>) -> Result<(Vec<Pod>, Vec<Node>), Error> {
-    let Some(claim) = claim else {
+/// Pods other than movers that use one of the claims, and their nodes.
+async fn users(reader: &Reader<'_>, claims: &[String]) -> Result<(Vec<Pod>, Vec<Node>), Error> {
+    if claims.is_empty() {
         return Ok((Vec::new(), Vec::new()));
-    };
+    }
     let mut pods: Vec<Pod> = reader.list("").await?.unwrap_or_default();
     pods.retain(|pod| {
-        uses(pod, claim)
+        claims.iter().any(|claim| uses(pod, claim))
             && !has_label(
                 &pod.metadata,
                 labels::CREATED_BY,
@@ -340,7 +399,8 @@ async fn users(reader: &Reader<'_>, claim: Option<&str>) -> Result<(Vec<Pod>, Ve
     Ok((pods, nodes))
 }
 
-fn uses(pod: &Pod, claim: &str) -> bool {
+/// Whether a pod mounts a claim.
+pub(crate) fn uses(pod: &Pod, claim: &str) -> bool {
     let volumes = pod
         .spec
         .iter()

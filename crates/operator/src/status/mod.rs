@@ -4,6 +4,7 @@
 //! after a takeover from `VolSync` its field manager co-owns the fields, so that an apply could not remove
 //! `lastSyncStartTime`, and the run would never end.
 
+mod memory;
 mod patch;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use syncline_api::status::{
 };
 use syncline_api::{GoDuration, ReplicationDestinationStatus, ReplicationSourceStatus};
 
+pub use memory::{MEMORY, Memory, Writing, correction, writing};
 pub use patch::{difference, document};
 
 /// Either kind's status, as far as the operator reads and writes it.
