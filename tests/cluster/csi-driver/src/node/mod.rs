@@ -263,7 +263,9 @@ impl Node for OnNode {
                 if request.volume_id.is_empty() {
                     return Err(Fault::Invalid("the volume id is missing".to_owned()));
                 }
-                path_of(&request.volume_path, "volume path")?;
+                if request.volume_path.is_empty() {
+                    return Err(Fault::Invalid("the volume path is missing".to_owned()));
+                }
                 let volume = driver.volume(&request.volume_id)?;
                 if volume.kind == Kind::Disk {
                     disks::grow(driver, &volume)?;
