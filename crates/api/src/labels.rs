@@ -58,7 +58,23 @@ pub const AWS_LOAD_BALANCER_TYPE_NLB: &str = "nlb";
 /// Syncline: annotation on a `ReplicationSource`. A value that differs from `status.rsync.allowedEmptySource` lets one
 /// run send a source that has become empty.
 pub const ALLOW_EMPTY_SOURCE: &str = "syncline.dev/allow-empty-source";
+/// Syncline: annotation on a claim that is to be filled from a destination's image: `Wait`, `Empty` or `Fail`, for as long
+/// as there is no image.
+pub const ON_MISSING_IMAGE: &str = "syncline.dev/on-missing-image";
+/// Syncline: annotation on a claim whose filling was given up, as [`ON_MISSING_IMAGE`] asks: why.
+pub const POPULATION_FAILED: &str = "syncline.dev/population-failed";
 /// Syncline: annotation on an image: `atomic`, `per-file` or `none`.
 pub const CONSISTENCY: &str = "syncline.dev/consistency";
 /// Syncline: annotation on a mover's pod: names, separated by commas, that the pod's own uid can log in under.
 pub const LOGIN_NAMES: &str = "syncline.dev/login-names";
+/// Syncline: annotation on either kind that stands for `moverSecurityContext` where a definition of `VolSync` drops the
+/// field (`spec.rsync`); JSON or YAML. The field goes before the annotation.
+pub const MOVER_SECURITY_CONTEXT: &str = "syncline.dev/mover-security-context";
+/// Syncline: annotation on either kind that stands for `moverAffinity`, like [`MOVER_SECURITY_CONTEXT`].
+pub const MOVER_AFFINITY: &str = "syncline.dev/mover-affinity";
+/// Syncline: annotation on either kind that stands for `moverVolumes`, like [`MOVER_SECURITY_CONTEXT`].
+pub const MOVER_VOLUMES: &str = "syncline.dev/mover-volumes";
+/// Syncline: annotation on a source's temporary copy: the value of [`COPY_TRIGGER`] that it was made for.
+pub const MADE_FOR_TRIGGER: &str = "syncline.dev/copy-trigger";
+/// Syncline: annotation on an image in the making: the uid of the mover's pod that received what it holds.
+pub const RECEIVED_BY: &str = "syncline.dev/received-by";

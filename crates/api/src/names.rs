@@ -131,6 +131,11 @@ pub fn service_account(side: Side, name: &str) -> String {
     format!("volsync-{}-{name}", side.infix())
 }
 
+/// Name of the copy of a Secret with which movers' images are pulled: `volsync-pull-<CRC-32>`.
+pub fn pull_secret(name: &str) -> String {
+    format!("volsync-pull-{}", checksum(name))
+}
+
 /// Value of the label [`crate::labels::NAME`]: `src-<name>`.
 pub fn label_value(side: Side, name: &str) -> String {
     shortened(&format!("{}-", side.infix()), name)

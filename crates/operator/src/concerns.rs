@@ -1,13 +1,15 @@
 //! Which resources an event about another object concerns.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
+use kube::{Resource, ResourceExt};
+use syncline_api::movers::MoverConfig;
 use syncline_api::names::{self, Mover, Side};
 use syncline_api::{GROUP, ReplicationDestination, ReplicationSource};
 
 use crate::kinds::{Key, kind_of};
 use crate::plan::RESOURCE;
 use crate::subject::{annotation, owners};
+use crate::validate::mover_volumes;
 
 /// The kinds that are referred to by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,18 +53,18 @@ pub fn made_for(metadata: &ObjectMeta) -> Vec<Key> {
 
 /// Whether a source's spec names the object.
 pub fn source_names(source: &ReplicationSource, named: Named, object: &ObjectMeta) -> bool {
-    let rsync = source.spec.rsync.as_ref();
+    let Some(rsync) = &source.spec.rsync else {
+        return named == Named::Claim && is(source, source.spec.source_pvc.as_ref(), object);
+    };
     let name = match named {
         Named::Nothing => None,
         Named::Claim => source.spec.source_pvc.as_ref(),
-        Named::Secret => rsync.and_then(|rsync| rsync.ssh_keys.as_ref()),
-        Named::ServiceAccount => rsync.and_then(|rsync| rsync.mover_service_account.as_ref()),
-        Named::StorageClass => rsync.and_then(|rsync| rsync.volume.storage_class_name.as_ref()),
-        Named::SnapshotClass => {
-            rsync.and_then(|rsync| rsync.volume.volume_snapshot_class_name.as_ref())
-        }
+        Named::Secret => rsync.ssh_keys.as_ref(),
+        Named::ServiceAccount => rsync.mover.mover_service_account.as_ref(),
+        Named::StorageClass => rsync.volume.storage_class_name.as_ref(),
+        Named::SnapshotClass => rsync.volume.volume_snapshot_class_name.as_ref(),
     };
-    is(source, name, object)
+    is(source, name, object) || mounts(source, &rsync.mover, named, object)
 }
 
 /// Whether a destination's spec names the object.
@@ -71,18 +73,47 @@ pub fn destination_names(
     named: Named,
     object: &ObjectMeta,
 ) -> bool {
-    let rsync = destination.spec.rsync.as_ref();
+    let Some(rsync) = &destination.spec.rsync else {
+        return false;
+    };
     let name = match named {
         Named::Nothing => None,
-        Named::Claim => rsync.and_then(|rsync| rsync.volume.destination_pvc.as_ref()),
-        Named::Secret => rsync.and_then(|rsync| rsync.ssh_keys.as_ref()),
-        Named::ServiceAccount => rsync.and_then(|rsync| rsync.mover_service_account.as_ref()),
-        Named::StorageClass => rsync.and_then(|rsync| rsync.volume.storage_class_name.as_ref()),
-        Named::SnapshotClass => {
-            rsync.and_then(|rsync| rsync.volume.volume_snapshot_class_name.as_ref())
-        }
+        Named::Claim => rsync.volume.destination_pvc.as_ref(),
+        Named::Secret => rsync.ssh_keys.as_ref(),
+        Named::ServiceAccount => rsync.mover.mover_service_account.as_ref(),
+        Named::StorageClass => rsync.volume.storage_class_name.as_ref(),
+        Named::SnapshotClass => rsync.volume.volume_snapshot_class_name.as_ref(),
     };
-    is(destination, name, object)
+    is(destination, name, object) || mounts(destination, &rsync.mover, named, object)
+}
+
+/// Whether the object is what one of the further volumes of the mover's pod holds.
+fn mounts<K: ResourceExt>(
+    resource: &K,
+    config: &MoverConfig,
+    named: Named,
+    object: &ObjectMeta,
+) -> bool {
+    if !matches!(named, Named::Claim | Named::Secret) {
+        return false;
+    }
+    let volumes = mover_volumes(config.mover_volumes.clone(), resource.annotations());
+    // What cannot be read names nothing; validation tells its author.
+    let volumes = volumes.ok().flatten().unwrap_or_default();
+    volumes.iter().any(|volume| {
+        let source = &volume.volume_source;
+        let name = match named {
+            Named::Claim => source
+                .persistent_volume_claim
+                .as_ref()
+                .map(|claim| &claim.claim_name),
+            _ => source
+                .secret
+                .as_ref()
+                .and_then(|secret| secret.secret_name.as_ref()),
+        };
+        is(resource, name, object)
+    })
 }
 
 /// Whether an object bears a name that one of `key`'s own would. Nothing on somebody else's object points to the resource

@@ -129,7 +129,8 @@ pub struct DestinationVolumeOptions {
     pub cleanup_temp_pvc: Option<bool>,
 }
 
-/// How the mover's pod is to run. The rsync mover over ssh knows only a part of it.
+/// How the mover's pod is to run. In `VolSync`'s `spec.rsync` only a part of it is there: the service account, the labels
+/// and the resources.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MoverConfig {

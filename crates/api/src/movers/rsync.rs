@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::ResourceRequirements;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DestinationVolumeOptions, SourceVolumeOptions};
+use super::{DestinationVolumeOptions, MoverConfig, SourceVolumeOptions};
 
 /// Replication by rsync over ssh, sending side.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,15 +33,10 @@ pub struct RsyncSourceSpec {
     /// Name to log in with at the destination. By default `root`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh_user: Option<String>,
-    /// An existing service account for the mover's pod, instead of one made for the purpose.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mover_service_account: Option<String>,
-    /// Further labels of the mover's pod.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mover_pod_labels: Option<BTreeMap<String, String>>,
-    /// Compute resources of the mover's container.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mover_resources: Option<ResourceRequirements>,
+    /// How the mover's pod is to run. `moverSecurityContext`, `moverAffinity` and `moverVolumes` are additions of ours:
+    /// `VolSync`'s definition drops them here, and annotations can stand for them, see [`crate::labels::MOVER_SECURITY_CONTEXT`].
+    #[serde(flatten)]
+    pub mover: MoverConfig,
 }
 
 /// Replication by rsync over ssh, receiving side.
@@ -77,13 +71,8 @@ pub struct RsyncDestinationSpec {
     /// Name that the source logs in with. By default `root`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh_user: Option<String>,
-    /// An existing service account for the mover's pod, instead of one made for the purpose.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mover_service_account: Option<String>,
-    /// Further labels of the mover's pod.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mover_pod_labels: Option<BTreeMap<String, String>>,
-    /// Compute resources of the mover's container.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mover_resources: Option<ResourceRequirements>,
+    /// How the mover's pod is to run. `moverSecurityContext`, `moverAffinity` and `moverVolumes` are additions of ours:
+    /// `VolSync`'s definition drops them here, and annotations can stand for them, see [`crate::labels::MOVER_SECURITY_CONTEXT`].
+    #[serde(flatten)]
+    pub mover: MoverConfig,
 }

@@ -102,9 +102,8 @@ const GROUPS: &[(&str, &str)] = &[
         port integer/int32
         path string
         sshUser string
-        moverServiceAccount string
-        moverPodLabels{} string
-        moverResources @resources",
+        @mover-basics
+        +@mover-rest",
     ),
     (
         "rclone",
@@ -129,10 +128,18 @@ const GROUPS: &[(&str, &str)] = &[
     ),
     (
         "mover",
+        "@mover-basics
+        @mover-rest",
+    ),
+    (
+        "mover-basics",
         "moverServiceAccount string
         moverPodLabels{} string
-        moverResources @resources
-        moverSecurityContext @pod-security-context
+        moverResources @resources",
+    ),
+    (
+        "mover-rest",
+        "moverSecurityContext @pod-security-context
         moverAffinity @affinity
         moverVolumes[].mountPath string
         moverVolumes[].volumeSource.secret.secretName string
@@ -279,7 +286,7 @@ fn write_out(group: &str, path: &str, fields: &mut BTreeMap<String, String>) {
         .find(|(name, _)| *name == group)
         .unwrap_or_else(|| panic!("no group {group}"));
     for line in lines.lines().map(str::trim) {
-        if let Some(group) = line.strip_prefix('@') {
+        if let Some(group) = line.trim_start_matches('+').strip_prefix('@') {
             write_out(group, path, fields);
             continue;
         }

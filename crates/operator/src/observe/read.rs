@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, ListParams, LogParams};
 use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use kube::{Client, Resource};
@@ -34,20 +34,24 @@ impl Error {
             source: Box::new(source),
         }
     }
+
+    fn is_forbidden(&self) -> bool {
+        matches!(&*self.source, kube::Error::Api(status) if status.code == 403)
+    }
 }
 
 /// Reads in one namespace.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     client: &'a Client,
     namespace: &'a str,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(client: &'a Client, namespace: &'a str) -> Self {
+    pub(crate) fn new(client: &'a Client, namespace: &'a str) -> Self {
         Self { client, namespace }
     }
 
-    pub(super) async fn get<K>(&self, name: &str) -> Result<Option<K>, Error>
+    pub(crate) async fn get<K>(&self, name: &str) -> Result<Option<K>, Error>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -60,7 +64,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    pub(super) async fn get_global<K>(&self, name: &str) -> Result<Option<K>, Error>
+    pub(crate) async fn get_global<K>(&self, name: &str) -> Result<Option<K>, Error>
     where
         K: Resource<Scope = ClusterResourceScope, DynamicType = ()>
             + Clone
@@ -71,6 +75,32 @@ impl<'a> Reader<'a> {
         api.get_opt(name)
             .await
             .map_err(|error| Error::new(format!("{} {name}", K::kind(&())), error))
+    }
+
+    /// Whether an object exists; nothing but its metadata is read.
+    pub(super) async fn exists<K>(&self, name: &str) -> Result<bool, Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
+        match api.get_metadata_opt(name).await {
+            Ok(found) => Ok(found.is_some()),
+            Err(error) => Err(Error::new(
+                format!("{} {}/{name}", K::kind(&()), self.namespace),
+                error,
+            )),
+        }
+    }
+
+    /// The namespace itself. An operator that may not read it sees none.
+    pub(super) async fn namespace(&self) -> Result<Option<Namespace>, Error> {
+        match self.get_global(self.namespace).await {
+            Err(error) if error.is_forbidden() => Ok(None),
+            found => found,
+        }
     }
 
     /// Whether a class exists. An operator that may not read classes takes them for present: the API server will tell.
@@ -94,7 +124,7 @@ impl<'a> Reader<'a> {
     }
 
     /// All objects with a label; `None` when the cluster does not know the kind.
-    pub(super) async fn list<K>(&self, label: &str) -> Result<Option<Vec<K>>, Error>
+    pub(crate) async fn list<K>(&self, label: &str) -> Result<Option<Vec<K>>, Error>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone

@@ -1,8 +1,10 @@
 //! What was seen of the cluster, for one resource at one moment.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
+    Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use syncline_api::status::Progress;
@@ -45,17 +47,39 @@ pub struct Labelled {
     pub snapshots: Vec<VolumeSnapshot>,
 }
 
+/// What the user's further volumes of the mover's pod hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Further {
+    /// The claims that exist.
+    pub claims: Vec<PersistentVolumeClaim>,
+    /// The names of the Secrets that exist.
+    pub secrets: BTreeSet<String>,
+}
+
+impl Further {
+    /// The claim of a name.
+    pub fn claim(&self, name: &str) -> Option<&PersistentVolumeClaim> {
+        self.claims
+            .iter()
+            .find(|claim| claim.metadata.name.as_deref() == Some(name))
+    }
+}
+
 /// Everything that a plan may depend on, apart from the resource itself and the moment.
 ///
 /// Objects are found by their deterministic names; that one has the name does not mean that it is ours.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
+    /// The resource's namespace. Only where the mover's rights depend on it; `None` also when it may not be read.
+    pub namespace: Option<Namespace>,
     /// The mover's service account: the user's, or ours.
     pub service_account: Option<ServiceAccount>,
     /// Its role, if it is ours.
     pub role: Option<Role>,
     /// Its role binding, if it is ours.
     pub role_binding: Option<RoleBinding>,
+    /// What the user's further volumes of the mover's pod hold.
+    pub further: Further,
     /// The Secrets with ssh keys.
     pub secrets: Secrets,
     /// The mover's Service.

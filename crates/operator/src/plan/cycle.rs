@@ -12,10 +12,12 @@ use syncline_api::{GoDuration, conditions as names_of};
 use syncline_schedule::{Assessment, History, Trigger};
 
 use super::cleanup::{After, drop_unfinished_image, relinquish_marked, sweep};
-use super::copies::{check, prepare};
+use super::copies::{Data, check, prepare};
 use super::draft::{Draft, reference, same};
 use super::job::{Run, build, parallelism};
 use super::outcome::{self, Words};
+use super::placement::beside_all;
+use super::pod::check_extra;
 use super::standing::{self, Standing};
 use super::{Call, Change, Fault, Input, Kind, Object, Plan, consistency, images};
 use crate::backoff::TRANSFER;
@@ -362,7 +364,7 @@ fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
     if input.subject.key.side == Side::Destination {
         drop_unfinished_image(draft, input);
     }
-    let data = match prepare(draft, input, &wish.volume) {
+    let data = match prepare_all(draft, input, wish) {
         Ok(data) => data,
         Err(fault) => {
             look_again(draft, input, &fault);
@@ -381,6 +383,20 @@ fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
         );
         draft.plan.apply.push(Object::Job(Box::new(job)));
     }
+}
+
+/// Sees to everything that the mover's pod mounts; `None` while it is not ready yet.
+fn prepare_all(
+    draft: &mut Draft<'_>,
+    input: &Input<'_>,
+    wish: &Validated,
+) -> Result<Option<Data>, Fault> {
+    check_extra(input, &wish.pod)?;
+    let Some(mut data) = prepare(draft, input, &wish.volume)? else {
+        return Ok(None);
+    };
+    data.placement = beside_all(input, data.placement, &wish.pod)?;
+    Ok(Some(data))
 }
 
 /// Nodes are not watched, so what is wrong with one is looked at again: as long from now as the run has waited already,
@@ -410,7 +426,7 @@ fn rest(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
         Footing::Faulty(_, fault) => return complain_at_rest(draft, &fault.to_string()),
         Footing::Invalid(invalid) => return complain_at_rest(draft, &invalid.to_string()),
     };
-    if let Err(fault) = check(input, &wish.volume) {
+    if let Err(fault) = check(input, &wish.volume).and_then(|()| check_extra(input, &wish.pod)) {
         return complain_at_rest(draft, &fault.to_string());
     }
     if assessment.is_some_and(|assessment| assessment.due) {

@@ -85,6 +85,18 @@ pub enum Fault {
         /// Its name.
         name: String,
     },
+    /// What one of the user's further volumes holds is not there.
+    #[error(
+        "waiting for {kind} {namespace}/{name}, which moverVolumes names and which does not exist; create it or correct moverVolumes"
+    )]
+    MoverVolumeMissing {
+        /// Its kind.
+        kind: &'static str,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
     /// A source knows no destination.
     #[error(
         "spec.rsync.address is not set, so there is no destination to send to; set it to status.rsync.address of the ReplicationDestination"

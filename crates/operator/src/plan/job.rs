@@ -4,17 +4,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector,
-    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
-    SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    Container, EnvVar, EnvVarSource, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Volume,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use syncline_api::names::{self, Mover, Side};
 use syncline_api::{env, labels};
 
 use super::Input;
 use super::copies::Data;
+use super::pod::{self, Parts, Rights, in_memory, mount};
 use super::standing::Standing;
 use crate::kinds::word_for;
 use crate::subject::annotation;
@@ -24,19 +22,8 @@ use crate::validate::{Image, Validated, Volume as Wish};
 pub const CONTAINER: &str = "rsync";
 /// Annotation of a Job: the arguments of its run that matter after the mover has ended.
 const RUN: &str = "syncline.dev/run";
-/// Annotation of a mover's pod: the resource it works for, as `<kind>/<name>`.
-pub const RESOURCE: &str = "syncline.dev/resource";
 /// Tries of a pod within one Job.
 const BACKOFF_LIMIT: i32 = 2;
-const CAPABILITIES: [&str; 7] = [
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "SETGID",
-    "SETUID",
-    "SYS_CHROOT",
-];
 
 /// The arguments of a run that matter after its mover has ended. They are kept with the Job, so that a run ends with the
 /// arguments it started with, whatever happens to the spec meanwhile.
@@ -154,10 +141,7 @@ pub(super) fn build(input: &Input<'_>, wish: &Validated, data: &Data, standing: 
         spec: Some(JobSpec {
             backoff_limit: Some(BACKOFF_LIMIT),
             parallelism: Some(parallelism(input)),
-            template: PodTemplateSpec {
-                metadata: Some(pod_metadata(input, wish)),
-                spec: Some(pod(input, wish, data, standing)),
-            },
+            template: pod::template(input, wish, parts(input, wish, data, standing)),
             ..JobSpec::default()
         }),
         status: None,
@@ -169,55 +153,21 @@ pub(super) fn parallelism(input: &Input<'_>) -> i32 {
     i32::from(!input.subject.paused())
 }
 
-fn pod_metadata(input: &Input<'_>, wish: &Validated) -> ObjectMeta {
+fn parts(input: &Input<'_>, wish: &Validated, data: &Data, standing: &Standing) -> Parts {
     let key = &input.subject.key;
-    let mut all = wish.rsync.pod_labels.clone();
-    all.extend(pod_labels(key.side, &key.name));
-    all.insert(
-        labels::CREATED_BY.to_owned(),
-        labels::CREATED_BY_VOLSYNC.to_owned(),
-    );
     let mut names = vec!["root"];
     names.extend(wish.rsync.user.as_deref().filter(|user| *user != "root"));
-    ObjectMeta {
-        labels: Some(all),
-        annotations: Some(
-            [
-                (labels::LOGIN_NAMES.to_owned(), names.join(",")),
-                (
-                    RESOURCE.to_owned(),
-                    format!("{}/{}", crate::kinds::kind_of(key.side), key.name),
-                ),
-            ]
-            .into(),
-        ),
-        ..ObjectMeta::default()
-    }
-}
-
-fn pod(input: &Input<'_>, wish: &Validated, data: &Data, standing: &Standing) -> PodSpec {
-    let hostname = data.placement.hostname.clone();
-    PodSpec {
-        containers: vec![container(input, wish, data)],
-        volumes: Some(volumes(data, standing)),
-        restart_policy: Some("Never".to_owned()),
-        service_account_name: Some(standing.service_account.clone()),
-        // The mover asks nothing of the API server; whoever breaks into it must not find a credential.
-        automount_service_account_token: Some(false),
-        security_context: Some(PodSecurityContext::default()),
-        node_selector: hostname.map(|name| [("kubernetes.io/hostname".to_owned(), name)].into()),
-        tolerations: data.placement.tolerations.clone(),
-        ..PodSpec::default()
+    Parts {
+        labels: pod_labels(key.side, &key.name),
+        annotations: [(labels::LOGIN_NAMES.to_owned(), names.join(","))].into(),
+        container: container(input, wish, data),
+        volumes: volumes(input, wish, data, standing),
+        service_account: standing.service_account.clone(),
+        placement: data.placement.clone(),
     }
 }
 
 fn container(input: &Input<'_>, wish: &Validated, data: &Data) -> Container {
-    let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        read_only: read_only.then_some(true),
-        ..VolumeMount::default()
-    };
     Container {
         name: CONTAINER.to_owned(),
         image: Some(input.settings.mover_image.clone()),
@@ -228,18 +178,6 @@ fn container(input: &Input<'_>, wish: &Validated, data: &Data) -> Container {
                 .to_vec(),
         ),
         env: Some(environment(input, wish)),
-        resources: wish.rsync.resources.clone(),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            privileged: Some(false),
-            read_only_root_filesystem: Some(true),
-            run_as_user: Some(0),
-            capabilities: Some(Capabilities {
-                add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
-                drop: Some(vec!["ALL".to_owned()]),
-            }),
-            ..SecurityContext::default()
-        }),
         volume_mounts: Some(vec![
             mount("data", "/data", data.read_only),
             mount("keys", "/keys", false),
@@ -297,6 +235,9 @@ fn environment(input: &Input<'_>, wish: &Validated) -> Vec<EnvVar> {
             .clone()
             .map(|user| variable(env::DESTINATION_USER, user)),
     );
+    if pod::rights(input, wish) == Rights::None {
+        all.push(variable(env::PRIVILEGED_MOVER, "0".to_owned()));
+    }
     if input
         .subject
         .annotations
@@ -307,14 +248,12 @@ fn environment(input: &Input<'_>, wish: &Validated) -> Vec<EnvVar> {
     all
 }
 
-fn volumes(data: &Data, standing: &Standing) -> Vec<Volume> {
-    let in_memory = |name: &str| Volume {
-        name: name.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource {
-            medium: Some("Memory".to_owned()),
-            size_limit: None,
-        }),
-        ..Volume::default()
+fn volumes(input: &Input<'_>, wish: &Validated, data: &Data, standing: &Standing) -> Vec<Volume> {
+    // The kubelet gives a Secret's files to root, and to others only by the pod's `fsGroup`. The mover copies its keys to
+    // a folder of its own anyway, as ssh wants them.
+    let mode = match pod::rights(input, wish) {
+        Rights::Root(_) => 0o600,
+        Rights::None => 0o444,
     };
     vec![
         Volume {
@@ -325,15 +264,7 @@ fn volumes(data: &Data, standing: &Standing) -> Vec<Volume> {
             }),
             ..Volume::default()
         },
-        Volume {
-            name: "keys".to_owned(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(standing.secret.clone()),
-                default_mode: Some(0o600),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        },
+        pod::secret("keys", &standing.secret, mode),
         in_memory("tempsshdir"),
         in_memory("tempdir"),
     ]

@@ -24,6 +24,7 @@ mod job;
 mod keys;
 mod outcome;
 mod placement;
+mod pod;
 mod service;
 mod standing;
 #[cfg(test)]
@@ -48,8 +49,9 @@ use crate::validate::{Refusal, Validated};
 
 pub use cycle::{plan, refused};
 pub use fault::Fault;
-pub use job::{CONTAINER, RESOURCE, mounted_claim};
+pub use job::{CONTAINER, mounted_claim};
 pub use outcome::{has_ended, report_of};
+pub use pod::RESOURCE;
 
 /// An object to be applied.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,6 +3,8 @@
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Toleration};
 
 use super::{Fault, Input};
+use crate::observe::uses;
+use crate::validate::MoverPod;
 
 /// The label by which nodes are selected.
 const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -16,24 +18,23 @@ pub(super) struct Placement {
     pub(super) tolerations: Option<Vec<Toleration>>,
 }
 
-/// The node on which a pod uses `claim`: of a running pod before a pending one. A volume that many nodes can write
+/// The node on which a pod uses `claim`: of a running pod before a pending one. A volume that many nodes can mount
 /// leaves the choice to the scheduler.
 pub(super) fn beside_users(
     input: &Input<'_>,
     claim: &PersistentVolumeClaim,
 ) -> Result<Placement, Fault> {
-    if access_modes(claim)
-        .iter()
-        .any(|mode| mode == "ReadWriteMany")
-    {
+    let modes = access_modes(claim);
+    if modes.iter().any(|mode| mode == "ReadWriteMany") || modes == ["ReadOnlyMany"] {
         return Ok(Placement::default());
     }
+    let name = claim.metadata.name.as_deref().unwrap_or_default();
     let with_phase = |phase: &str| {
         input
             .world
             .users
             .iter()
-            .find(|pod| has_phase(pod, phase) && node_of(pod).is_some())
+            .find(|pod| has_phase(pod, phase) && node_of(pod).is_some() && uses(pod, name))
     };
     let Some(pod) = with_phase("Running").or_else(|| with_phase("Pending")) else {
         return Ok(Placement::default());
@@ -64,6 +65,24 @@ pub(super) fn beside_users(
             pod: pod.metadata.name.clone().unwrap_or_default(),
         }),
     }
+}
+
+/// The place of the volume itself, or else that of the first of the user's further volumes that is in use.
+pub(super) fn beside_all(
+    input: &Input<'_>,
+    first: Placement,
+    pod: &MoverPod,
+) -> Result<Placement, Fault> {
+    let mut placement = first;
+    for claim in pod
+        .claims()
+        .filter_map(|name| input.world.further.claim(name))
+    {
+        if placement.hostname.is_none() {
+            placement = beside_users(input, claim)?;
+        }
+    }
+    Ok(placement)
 }
 
 /// What a claim may be used for: what it got, or else what it asks for.

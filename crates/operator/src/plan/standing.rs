@@ -60,7 +60,7 @@ fn service_account(
     wish: &Validated,
 ) -> Result<String, Fault> {
     let world = input.world;
-    if let Some(name) = &wish.rsync.service_account {
+    if let Some(name) = &wish.pod.service_account {
         return match &world.service_account {
             Some(_) => Ok(name.clone()),
             None => Err(Fault::ServiceAccountMissing {

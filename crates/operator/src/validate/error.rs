@@ -63,6 +63,24 @@ pub enum Invalid {
         /// What it should be instead.
         expected: &'static str,
     },
+    /// An annotation that stands for a field cannot be read.
+    #[error(
+        "the annotation {annotation} cannot be used: {problem}; write what the field would have, in JSON or YAML"
+    )]
+    Annotation {
+        /// The annotation.
+        annotation: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A further volume cannot be mounted.
+    #[error("moverVolumes: the volume with mountPath {path:?} cannot be used: {problem}")]
+    MoverVolume {
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// The name leaves no room for the names derived from it.
     #[error(
         "metadata.name {name:?} is too long: the Secret {derived:?} made for it would have {length} characters and {LONGEST_OBJECT_NAME} are allowed; choose a shorter name"

@@ -1,6 +1,7 @@
 //! Validate: from what the user wrote to what the plan works with. Pure; after it nothing looks at the raw spec again.
 
 mod error;
+mod pod;
 mod rsync;
 #[cfg(test)]
 mod tests;
@@ -14,14 +15,19 @@ use syncline_schedule::Trigger;
 use crate::subject::{Spec, Subject};
 
 pub use error::Invalid;
+pub use pod::{ExtraSource, ExtraVolume, MoverPod, mover_config, mover_volumes};
 pub use rsync::Rsync;
 pub use volume::{DestinationVolume, Image, PointInTime, SourceVolume, Target, Volume};
 
 /// A spec in which everything that can be checked without the cluster is right.
 #[derive(Clone, Debug)]
 pub struct Validated {
+    /// The one mover.
+    pub mover: Mover,
     /// When runs are due.
     pub trigger: Trigger,
+    /// How the mover's pod is to run.
+    pub pod: MoverPod,
     /// The mover's settings.
     pub rsync: Rsync,
     /// The volume, and how images of it are made.
@@ -49,7 +55,7 @@ const BUILT: [Mover; 1] = [Mover::Rsync];
 /// Checks a resource's spec. Time and zone are what schedules are tried at: one that never comes due is a mistake.
 pub fn validate(subject: &Subject, now: Timestamp, zone: &TimeZone) -> Result<Validated, Refusal> {
     let (chosen, external) = movers(&subject.spec);
-    match chosen.as_slice() {
+    let mover = match chosen.as_slice() {
         [] if external => return Err(Refusal::NotOurs),
         [] => {
             return Err(Invalid::NoMover {
@@ -70,9 +76,9 @@ pub fn validate(subject: &Subject, now: Timestamp, zone: &TimeZone) -> Result<Va
             }
             .into());
         }
-        [_] => {}
+        [one] => *one,
         many => return Err(Invalid::ManyMovers { chosen: list(many) }.into()),
-    }
+    };
     error::check_names(subject)?;
     let trigger = Trigger::from_spec(subject.trigger()).map_err(Invalid::Schedule)?;
     if let Trigger::Schedule(schedule) = &trigger {
@@ -83,7 +89,9 @@ pub fn validate(subject: &Subject, now: Timestamp, zone: &TimeZone) -> Result<Va
             })?;
     }
     Ok(Validated {
+        mover,
         trigger,
+        pod: pod::read(subject)?,
         rsync: rsync::read(&subject.spec)?,
         volume: volume::read(&subject.spec)?,
     })

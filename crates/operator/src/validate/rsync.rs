@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::ResourceRequirements;
 use syncline_api::movers::rsync::{RsyncDestinationSpec, RsyncSourceSpec};
 
 use super::Invalid;
@@ -25,12 +24,6 @@ pub struct Rsync {
     pub path: Option<String>,
     /// The name to log in with.
     pub user: Option<String>,
-    /// An existing service account.
-    pub service_account: Option<String>,
-    /// Further labels of the mover's pod.
-    pub pod_labels: BTreeMap<String, String>,
-    /// Compute resources of the mover's container.
-    pub resources: Option<ResourceRequirements>,
 }
 
 pub(super) fn read(spec: &Spec) -> Result<Rsync, Invalid> {
@@ -55,9 +48,6 @@ fn of_source(spec: &RsyncSourceSpec) -> Result<Rsync, Invalid> {
         port: port(spec.port)?,
         path: given(spec.path.as_deref()),
         user: given(spec.ssh_user.as_deref()),
-        service_account: given(spec.mover_service_account.as_deref()),
-        pod_labels: spec.mover_pod_labels.clone().unwrap_or_default(),
-        resources: spec.mover_resources.clone(),
     })
 }
 
@@ -81,9 +71,6 @@ fn of_destination(spec: &RsyncDestinationSpec) -> Result<Rsync, Invalid> {
         port: port(spec.port)?,
         path: given(spec.path.as_deref()),
         user: given(spec.ssh_user.as_deref()),
-        service_account: given(spec.mover_service_account.as_deref()),
-        pod_labels: spec.mover_pod_labels.clone().unwrap_or_default(),
-        resources: spec.mover_resources.clone(),
     })
 }
 

@@ -11,5 +11,6 @@ mod faults;
 mod job;
 mod measures;
 mod model;
+mod pods;
 mod properties;
 mod source;

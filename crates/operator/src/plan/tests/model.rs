@@ -11,9 +11,9 @@ use syncline_api::names::Side;
 use syncline_api::report::{Report, Role};
 
 use crate::kinds::{Key, kind_of};
-use crate::observe::{Found, Labelled, Resource, Secrets, World};
+use crate::observe::{Found, Further, Labelled, Resource, Secrets, World};
 use crate::plan::{Change, Existing, Input, Kind, Moment, Object, Plan, Settings, plan};
-use crate::validate::validate;
+use crate::validate::{mover_config, validate};
 
 pub(super) const UID: &str = "cr-uid";
 pub(super) const NAMESPACE: &str = "site-a";
@@ -198,6 +198,8 @@ impl Model {
         };
         let pods = job.as_ref().map(|job| job["metadata"]["uid"].clone());
         let mut world = World {
+            namespace: self.get("Namespace", NAMESPACE),
+            further: self.further(),
             service_account: match spec["rsync"]["moverServiceAccount"].as_str() {
                 Some(name) => self.get("ServiceAccount", name),
                 None => self.get("ServiceAccount", &account),
@@ -238,6 +240,25 @@ impl Model {
             .snapshot_name(&world)
             .and_then(|name| self.get("VolumeSnapshot", &name));
         world
+    }
+
+    fn further(&self) -> Further {
+        let config = mover_config(&self.parsed().subject()).unwrap_or_default();
+        let mut further = Further::default();
+        for volume in config.mover_volumes.unwrap_or_default() {
+            let source = volume.volume_source;
+            if let Some(claim) = source.persistent_volume_claim {
+                further
+                    .claims
+                    .extend(self.get("PersistentVolumeClaim", &claim.claim_name));
+            }
+            if let Some(name) = source.secret.and_then(|secret| secret.secret_name)
+                && self.object("Secret", &name).is_some()
+            {
+                further.secrets.insert(name);
+            }
+        }
+        further
     }
 
     fn snapshot_name(&self, world: &World) -> Option<String> {

@@ -345,7 +345,8 @@ fn a_volume_in_use_is_read_on_the_node_that_uses_it(
     model.objects.remove(&("Job".to_owned(), JOB.to_owned()));
     let mut world = model.world();
     let pod = json!({"metadata": {"name": "app", "namespace": NAMESPACE}, "status": status,
-        "spec": {"nodeName": "node-1", "containers": [], "tolerations": [{"key": "gpu"}]}});
+        "spec": {"nodeName": "node-1", "containers": [], "tolerations": [{"key": "gpu"}], "volumes": [
+            {"name": "v", "persistentVolumeClaim": {"claimName": "pvc-user"}}]}});
     world.users = vec![serde_json::from_value(pod).unwrap()];
     let node =
         json!({"metadata": {"name": "node-1", "labels": {"kubernetes.io/hostname": "host-1"}}});
@@ -369,7 +370,8 @@ fn a_node_that_cannot_be_selected_is_named_and_looked_at_again_later_each_time()
     model.step(usize::MAX);
     let mut world = model.world();
     let pod = json!({"metadata": {"name": "app", "namespace": NAMESPACE}, "status": {"phase": "Running"},
-        "spec": {"nodeName": "node-1", "containers": []}});
+        "spec": {"nodeName": "node-1", "containers": [], "volumes": [
+            {"name": "v", "persistentVolumeClaim": {"claimName": "pvc-user"}}]}});
     world.users = vec![serde_json::from_value(pod).unwrap()];
     world.nodes = vec![serde_json::from_value(json!({"metadata": {"name": "node-1"}})).unwrap()];
     for (passed, wait) in [(0, 10), (40, 40), (60, 100), (90_000, 600)] {

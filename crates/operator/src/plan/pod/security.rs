@@ -1,0 +1,101 @@
+//! What a mover's container may do.
+//!
+//! | mover | namespace without the annotation | namespace with `volsync.backube/privileged-movers: "true"` |
+//! | --- | --- | --- |
+//! | rsync over ssh | root with `VolSync`'s capabilities | the same |
+//! | rsync over ssh with `moverSecurityContext` | none | root with `VolSync`'s capabilities |
+//! | all others | none | root with `VolSync`'s capabilities |
+//!
+//! "None" passes the pod security level `restricted`.
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, PodSecurityContext, SeccompProfile, SecurityContext,
+};
+use syncline_api::labels;
+use syncline_api::names::Mover;
+
+use super::super::Input;
+use crate::subject::annotation;
+use crate::validate::Validated;
+
+/// What a mover's container may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::plan) enum Rights {
+    /// It is root with these capabilities.
+    Root(&'static [&'static str]),
+    /// It is whoever the pod's security context says, and can do nothing beyond.
+    None,
+}
+
+/// What the mover may do that a resource chooses.
+pub(in crate::plan) fn rights(input: &Input<'_>, wish: &Validated) -> Rights {
+    let always = wish.mover == Mover::Rsync && wish.pod.security_context.is_none();
+    if always || namespace_is_privileged(input) {
+        Rights::Root(capabilities(wish.mover))
+    } else {
+        Rights::None
+    }
+}
+
+/// Whether the namespace lets its movers run with elevated rights. One that could not be read does not.
+fn namespace_is_privileged(input: &Input<'_>) -> bool {
+    let namespace = input.world.namespace.as_ref();
+    namespace
+        .and_then(|namespace| annotation(&namespace.metadata, labels::PRIVILEGED_MOVERS))
+        .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+/// The capabilities that `VolSync` gives to a privileged mover.
+const fn capabilities(mover: Mover) -> &'static [&'static str] {
+    match mover {
+        Mover::Rsync => &[
+            "AUDIT_WRITE",
+            "CHOWN",
+            "DAC_OVERRIDE",
+            "FOWNER",
+            "SETGID",
+            "SETUID",
+            "SYS_CHROOT",
+        ],
+        Mover::RsyncTls => &["DAC_OVERRIDE", "CHOWN", "FOWNER", "SETGID"],
+        Mover::Rclone | Mover::Restic | Mover::Syncthing => &["DAC_OVERRIDE", "CHOWN", "FOWNER"],
+    }
+}
+
+/// The container's security context.
+pub(super) fn context(rights: Rights, pod: Option<&PodSecurityContext>) -> SecurityContext {
+    let common = |add: &[&str]| SecurityContext {
+        allow_privilege_escalation: Some(false),
+        privileged: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities {
+            add: (!add.is_empty()).then(|| add.iter().map(|name| (*name).to_owned()).collect()),
+            drop: Some(vec!["ALL".to_owned()]),
+        }),
+        ..SecurityContext::default()
+    };
+    match rights {
+        Rights::Root(capabilities) => SecurityContext {
+            run_as_user: Some(0),
+            // The pod's may say otherwise, which would keep root from starting.
+            run_as_non_root: pod
+                .and_then(|pod| pod.run_as_non_root)
+                .filter(|non_root| *non_root)
+                .map(|_| false),
+            ..common(capabilities)
+        },
+        Rights::None => {
+            let says_who =
+                pod.is_some_and(|pod| pod.run_as_non_root.is_some() || pod.run_as_user == Some(0));
+            let says_how = pod.is_some_and(|pod| pod.seccomp_profile.is_some());
+            SecurityContext {
+                run_as_non_root: (!says_who).then_some(true),
+                seccomp_profile: (!says_how).then(|| SeccompProfile {
+                    type_: "RuntimeDefault".to_owned(),
+                    localhost_profile: None,
+                }),
+                ..common(&[])
+            }
+        }
+    }
+}
