@@ -1,0 +1,3 @@
+module syncline.dev/tests/cluster/pause
+
+go 1.26
