@@ -1,7 +1,7 @@
 //! Misbehaviour on request. Tests write the faults as JSON, the driver reads them anew at each call.
 //!
-//! `--faults` names a file with one rule or a list of rules, or a folder whose `*.json` files are such files; in a
-//! folder, tests that run at the same time need not know each other. Write under another name and rename, so that no
+//! `--faults FILE` names a file with one rule or a list of rules; the `*.json` files in the folder `FILE.d` are such files
+//! too, so that tests that run at the same time need not know each other. Write under another name and rename, so that no
 //! half-written file is read. A file that is not there holds no rules; one that cannot be understood fails every call.
 //!
 //! A rule holds for all objects, or, with `match`, for those of one namespace and those whose names start with that
@@ -135,7 +135,7 @@ impl Effects {
     }
 }
 
-/// The faults of one file or folder.
+/// The faults of one file and the folder beside it.
 #[derive(Default)]
 pub(crate) struct Faults {
     path: Option<PathBuf>,
@@ -205,19 +205,21 @@ impl Faults {
         let Some(path) = &self.path else {
             return Ok(Vec::new());
         };
-        let mut files = Vec::new();
-        if path.is_dir() {
-            let entries = fs::read_dir(path).map_err(|error| Fault::system("list", path, error))?;
-            files.extend(
+        let mut folder = path.clone().into_os_string();
+        folder.push(".d");
+        let folder = PathBuf::from(folder);
+        let mut files = vec![path.clone()];
+        match fs::read_dir(&folder) {
+            Ok(entries) => files.extend(
                 entries
                     .filter_map(Result::ok)
                     .map(|entry| entry.path())
                     .filter(|file| file.extension().is_some_and(|ending| ending == "json")),
-            );
-            files.sort_unstable();
-        } else {
-            files.push(path.clone());
+            ),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Fault::system("list", &folder, error)),
         }
+        files.sort_unstable();
         let mut rules = Vec::new();
         for file in files {
             rules.extend(read(&file)?);
@@ -392,19 +394,21 @@ mod tests {
     #[tokio::test]
     async fn a_hanging_call_goes_on_when_its_rule_goes_and_a_folder_holds_rules_of_many() {
         let room = Room::new();
-        let mine = room.0.join("one.json");
+        let folder = room.0.join("faults.json.d");
+        fs::create_dir(&folder).unwrap();
+        let mine = folder.join("one.json");
         fs::write(
             &mine,
             r#"{"match": "one", "hang": {"call": "CreateVolume"}}"#,
         )
         .unwrap();
         fs::write(
-            room.0.join("two.json"),
+            folder.join("two.json"),
             r#"{"match": "one", "clone": {"refuse": true}}"#,
         )
         .unwrap();
-        fs::write(room.0.join("three.tmp"), "half a fi").unwrap();
-        let faults = Faults::new(Some(room.0.clone()));
+        fs::write(folder.join("three.tmp"), "half a fi").unwrap();
+        let faults = Faults::new(Some(room.0.join("faults.json")));
         let subject = subject("one", "claim");
         let hanging = faults.meet("CreateVolume", &subject);
         tokio::pin!(hanging);

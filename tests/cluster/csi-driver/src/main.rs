@@ -44,7 +44,7 @@ struct Options {
     /// The kubelet's folder `plugins_registry`; the socket gets a second name there if it lies elsewhere.
     #[arg(long)]
     kubelet_registration: Option<PathBuf>,
-    /// A JSON file, or a folder of such files, with the faults to inject; read anew at each call.
+    /// A JSON file with the faults to inject, beside it perhaps a folder FILE.d of such files; read anew at each call.
     #[arg(long)]
     faults: Option<PathBuf>,
     /// Detach all loop devices that a driver with this data folder, dead by now, has left; then end.

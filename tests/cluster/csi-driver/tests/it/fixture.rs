@@ -53,7 +53,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) async fn start() -> Self {
         let room = TempDir::new().unwrap();
-        for name in ["data", "faults", "registry", "kubelet"] {
+        for name in ["data", "registry", "kubelet"] {
             fs::create_dir(room.path().join(name)).unwrap();
         }
         let program = launch(room.path());
@@ -92,9 +92,9 @@ impl Driver {
     }
 
     pub(crate) fn faults(&self, rules: &str) {
-        let work = self.path("faults/rules.tmp");
+        let work = self.path("faults.tmp");
         fs::write(&work, rules).unwrap();
-        fs::rename(&work, self.path("faults/rules.json")).unwrap();
+        fs::rename(&work, self.path("faults.json")).unwrap();
     }
 
     pub(crate) async fn registration(&self) -> RegistrationClient<Channel> {
@@ -209,7 +209,7 @@ fn launch(room: &Path) -> Child {
         .arg("--kubelet-registration")
         .arg(room.join("registry"))
         .arg("--faults")
-        .arg(room.join("faults"))
+        .arg(room.join("faults.json"))
         .args(["--node", "here"])
         .stdin(Stdio::null())
         .stderr(log)

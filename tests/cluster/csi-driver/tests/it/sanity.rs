@@ -25,11 +25,11 @@ fn alone(script: &str, room: &Path, variables: &[(&str, &str)]) -> Child {
 
 /// The driver on a fresh btrfs in a file, then csi-sanity; both in one namespace.
 const SCRIPT: &str = r#"
-mkdir data faults
+mkdir data
 truncate -s 20G image
 mkfs.btrfs -q image
 mount -o loop image data
-"$DRIVER" --socket "$PWD/csi.sock" --data "$PWD/data" --node sanity --faults "$PWD/faults" 2> driver.log &
+"$DRIVER" --socket "$PWD/csi.sock" --data "$PWD/data" --node sanity --faults "$PWD/faults.json" 2> driver.log &
 driver=$!
 for attempt in $(seq 500); do
     [ ! -S csi.sock ] || break
