@@ -9,10 +9,10 @@ RUN_TOOLS := openssh-server openssh-client rsync sqlite3
 TEST_THREADS ?= 4
 TEST_TOOLS := $(RUN_TOOLS) acl attr btrfs-progs util-linux xfsprogs
 
-.PHONY: help demo build release test lint fmt crds
+.PHONY: help demo build release test e2e lint fmt crds
 
 help: ## Show the commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: release ## Replicate real data on the embedded cluster, and show it (KEEP=1 leaves it running)
 	@tests/tools/ensure-tools $(RUN_TOOLS) $(if $(filter 0,$(shell id -u)),btrfs-progs,)
@@ -28,6 +28,9 @@ test: lint ## Everything that needs no real cluster: lints, unit, interop, scena
 	@tests/tools/ensure-tools $(TEST_TOOLS)
 	$(CARGO) build --locked --workspace --all-targets
 	KUBECTL="$$(tests/tools/fetch-kubectl)" RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace
+
+e2e: ## Everything that needs a real cluster: it is built, started and taken down (KEEP=1 leaves it running)
+	@tests/tools/e2e
 
 lint: ## Formatting, clippy, layers, CRDs, licences
 	$(CARGO) fmt --all --check

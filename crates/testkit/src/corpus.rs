@@ -68,7 +68,8 @@ pub fn crowd(root: &Path, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Makes files of many owners and groups, with names and without, and folders that only they may enter.
+/// Makes files of many owners and groups, with names and without, and folders that only they may enter. No set-group-id
+/// bits: to keep those of groups it is no member of, a receiver needs `CAP_FSETID`, which rsync's movers do not have.
 pub fn owners(root: &Path) -> Result<()> {
     for (uid, gid) in [
         (0, 0),
@@ -84,7 +85,7 @@ pub fn owners(root: &Path) -> Result<()> {
         for (name, mode) in [
             ("private", 0o600),
             ("for the group", 0o640),
-            ("set-id", 0o6755),
+            ("set-id", 0o4755),
         ] {
             let file = folder.join(name);
             fs::write(&file, format!("{uid}:{gid}"))?;
@@ -94,7 +95,7 @@ pub fn owners(root: &Path) -> Result<()> {
         symlink("private", folder.join("link"))?;
         lchown(folder.join("link"), Some(uid), Some(gid))?;
         lchown(&folder, Some(uid), Some(gid))?;
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o2750))?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o750))?;
     }
     Ok(())
 }

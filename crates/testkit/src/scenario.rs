@@ -23,6 +23,8 @@ use crate::wait::{Look, wait_for};
 pub const CAP: Duration = Duration::from_secs(60);
 /// The label that tells which pods a namespace admits.
 const PSA_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+/// The label by which namespaces are found that an aborted run left.
+const MADE_BY_TESTS: &str = "syncline.dev/test";
 /// How much longer everything may take on a real cluster, whose parts wait for one another.
 const REAL_FACTOR: u32 = 3;
 /// The field manager of test objects.
@@ -104,7 +106,7 @@ impl Stage {
             namespace: namespace.clone(),
             cap: CAP,
         };
-        let labels = json!({PSA_ENFORCE: level});
+        let labels = json!({PSA_ENFORCE: level, MADE_BY_TESTS: "scenario"});
         site.apply(
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}),
         )
