@@ -205,12 +205,82 @@ pub enum Fault {
         "the mover's pod {namespace}/{pod} does not start: {reason}; remove what keeps it (kubectl describe pod tells more), and it starts by itself"
     )]
     PodStuck {
+        /// The cause in a word.
+        word: &'static str,
         /// The pod's namespace.
         namespace: String,
         /// The pod.
         pod: String,
         /// What the cluster says.
         reason: String,
+    },
+    /// The namespace does not let the mover's pod in.
+    #[error(
+        "namespace {namespace} enforces the pod security level {level}, which refuses the mover's pod ({details}); {cure}; the run then goes on by itself"
+    )]
+    PodSecurity {
+        /// The namespace.
+        namespace: String,
+        /// The level.
+        level: String,
+        /// What of the pod it refuses.
+        details: String,
+        /// What to do.
+        cure: String,
+    },
+    /// Something else does not let the mover's pod in.
+    #[error(
+        "the mover's pod in namespace {namespace} is refused: {reason}; change what refuses it (a quota, a policy, a webhook), and the run goes on by itself"
+    )]
+    PodRefused {
+        /// The namespace.
+        namespace: String,
+        /// What the cluster says.
+        reason: String,
+    },
+    /// The node of the mover's pod is gone or cut off.
+    #[error(
+        "node {node}, where the mover's pod {namespace}/{pod} runs, does not answer; the run goes on when the node is back, or from the start when the pod is deleted by force (kubectl delete pod {pod} -n {namespace} --force) and the node is known to be down"
+    )]
+    NodeLost {
+        /// The pod's namespace.
+        namespace: String,
+        /// The pod.
+        pod: String,
+        /// The node.
+        node: String,
+    },
+    /// A claim gets no volume.
+    #[error(
+        "PersistentVolumeClaim {namespace}/{name} gets no volume: {reason}; remove what keeps it, and the run goes on by itself"
+    )]
+    ClaimUnbound {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// What the cluster says.
+        reason: String,
+    },
+    /// The user's claim has no volume yet, so there is nothing to copy.
+    #[error(
+        "waiting for PersistentVolumeClaim {namespace}/{name} to be bound; it has no volume yet that could be copied (with volumeBindingMode WaitForFirstConsumer it gets one with its first pod); the run then starts by itself"
+    )]
+    NothingToCopy {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The mover's image is somebody else's.
+    #[error(
+        "MoverImageNotSyncline: the movers' image {image} is not Syncline's: {evidence}; give the operator the image of its own release (--rsync-container-image, RELATED_IMAGE_RSYNC_CONTAINER or --mover-image), nothing was transferred with this one"
+    )]
+    ForeignImage {
+        /// The image.
+        image: String,
+        /// What shows it.
+        evidence: String,
     },
     /// A mover's run failed.
     #[error("the {side} mover failed{reason}: {message}")]
@@ -235,6 +305,18 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The reason of the event that tells of a pod or a volume that does not come to be.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::PodStuck { word, .. } => word,
+            Self::PodSecurity { .. } => "PodSecurityViolation",
+            Self::PodRefused { .. } => "MoverPodRefused",
+            Self::NodeLost { .. } => "NodeLost",
+            Self::ClaimUnbound { .. } => "PersistentVolumeClaimNotBound",
+            _ => "SyncFailed",
+        }
+    }
+
     /// The claim that a side's spec names is not there.
     pub(super) fn claim_missing(side: Side, namespace: &str, name: &str) -> Self {
         let field = match side {
