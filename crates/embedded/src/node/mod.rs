@@ -18,7 +18,7 @@ mod logs;
 mod object;
 mod prepare;
 pub(crate) mod quantity;
-mod references;
+pub(crate) mod references;
 pub(crate) mod status;
 mod volumes;
 mod worker;

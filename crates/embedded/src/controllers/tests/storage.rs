@@ -441,3 +441,48 @@ async fn a_claim_can_grow() {
     World::until(world.claims(), "v", grown).await;
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_volume_that_is_moved_to_another_claim_is_that_ones() {
+    let world = World::start().await;
+    world
+        .create(&world.claims(), claim("first", "64Mi", &json!({})))
+        .await;
+    let first = world.bound("first").await;
+    fs::write(world.data(&first).join("file"), "moved").unwrap();
+    let source = json!({"dataSourceRef":
+        { "apiGroup": "elsewhere.example", "kind": "Other", "name": "x" } });
+    world
+        .create(&world.claims(), claim("second", "64Mi", &source))
+        .await;
+    let second = world.claims().get("second").await.unwrap();
+    let reference = json!({ "spec": { "claimRef": { "name": "second", "namespace": "n", "uid": second.uid(),
+        "resourceVersion": second.resource_version() } } });
+    let volumes = world.all::<PersistentVolume>();
+    let volume = first.spec.unwrap().volume_name.unwrap();
+    volumes
+        .patch(&volume, &PatchParams::default(), &Patch::Merge(reference))
+        .await
+        .unwrap();
+    let second = world.bound("second").await;
+    assert_eq!(
+        second.spec.as_ref().unwrap().volume_name.as_ref(),
+        Some(&volume)
+    );
+    let lost = |claim: Option<&PersistentVolumeClaim>| {
+        let phase = claim.and_then(|claim| claim.status.as_ref()?.phase.as_deref());
+        phase == Some("Lost")
+    };
+    World::until(world.claims(), "first", lost).await;
+    world
+        .claims()
+        .delete("first", &DeleteParams::default())
+        .await
+        .unwrap();
+    world.gone(world.claims(), "first").await;
+    assert_eq!(
+        fs::read_to_string(world.data(&second).join("file")).unwrap(),
+        "moved"
+    );
+    world.stop().await;
+}

@@ -6,8 +6,8 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::{
-    ADOPTED, BIND_COMPLETED, BOUND_BY_CONTROLLER, Controller, Fault, PROVISIONED_BY, request,
-    storage,
+    ADOPTED, BIND_COMPLETED, BOUND_BY_CONTROLLER, Controller, Fault, PROVISIONED_BY, phase,
+    request, storage,
 };
 use crate::controllers::objects::{is_going, merge, merge_status, optional};
 use crate::node::events::Severity;
@@ -28,7 +28,7 @@ fn is_free_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool
         })
 }
 
-fn is_reserved_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+pub(super) fn is_reserved_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
     volume
         .spec
         .as_ref()
@@ -79,6 +79,9 @@ impl Controller {
             return Ok(());
         };
         if !is_free_for(&found, claim) {
+            if phase(claim) == "Lost" {
+                return Ok(());
+            }
             let message = format!("volume \"{volume}\" already bound to a different claim.");
             self.binder
                 .record(claim, Severity::Warning, "FailedBinding", &message)

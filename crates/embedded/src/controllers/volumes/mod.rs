@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt as _};
@@ -38,6 +38,8 @@ const PROVISIONER: [&str; 2] = [
     "volume.beta.kubernetes.io/storage-provisioner",
     "volume.kubernetes.io/storage-provisioner",
 ];
+/// On a claim that waited for its first pod: where that is to run.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 
@@ -241,6 +243,25 @@ async fn pending(
         .collect()
 }
 
+/// The claims that say that they have a volume.
+async fn holding(api: &Api<PersistentVolumeClaim>, volume: &str) -> Vec<PersistentVolumeClaim> {
+    let list = api
+        .list(&ListParams::default())
+        .await
+        .map(|list| list.items)
+        .unwrap_or_default();
+    let named = |claim: &PersistentVolumeClaim| {
+        let spec = claim.spec.as_ref();
+        spec.and_then(|spec| spec.volume_name.as_deref()) == Some(volume)
+    };
+    list.into_iter().filter(named).collect()
+}
+
+/// Whether the reference is to another claim than this.
+fn is_other(claim: &PersistentVolumeClaim, reference: Option<&ObjectReference>) -> bool {
+    reference.is_some_and(|reference| reference.uid.is_some() && reference.uid != claim.uid())
+}
+
 /// The claim itself, its volume, what it is cloned from, and what is cloned from it.
 async fn concerned_by_claim(client: Client, seen: Seen<PersistentVolumeClaim>) -> Vec<Subject> {
     let claim = seen.into_inner();
@@ -267,6 +288,14 @@ async fn concerned_by_volume(client: Client, volume: PersistentVolume) -> Vec<Su
     let name = volume.name_any();
     let mut subjects = vec![Subject::Volume(name.clone())];
     let reference = volume.spec.as_ref().and_then(|spec| spec.claim_ref.clone());
+    // One that had it until it was moved to another.
+    subjects.extend(
+        holding(&Api::all(client.clone()), &name)
+            .await
+            .into_iter()
+            .filter(|claim| is_other(claim, reference.as_ref()))
+            .map(|claim| key_of(&claim)),
+    );
     if let Some(reference) = reference {
         let key = (
             reference.namespace.unwrap_or_default(),
@@ -319,6 +348,19 @@ impl Controller {
                 .await;
             return Ok(());
         };
+        let reference = volume
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.claim_ref.as_ref());
+        if is_other(claim, reference) {
+            let lost = json!({ "status": { "phase": "Lost" } });
+            merge_status(&self.claims(&namespace), &name, &lost).await?;
+            let message = "Two claims are bound to the same volume, this one is bound incorrectly";
+            self.binder
+                .record(claim, Severity::Warning, "ClaimMisbound", message)
+                .await;
+            return Ok(());
+        }
         let has = storage(
             claim
                 .status

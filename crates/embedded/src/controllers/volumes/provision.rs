@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use syncline_volumes::Source;
 
 use super::{
-    CLONING, Controller, DRIVER, Fault, PROVISIONED_BY, PROVISIONER, Place, claims_of,
-    consistency_annotations, is_bound, place_of, request, source, storage,
+    CLONING, Controller, DRIVER, Fault, PROVISIONED_BY, PROVISIONER, Place, SELECTED_NODE, bind,
+    claims_of, consistency_annotations, is_bound, place_of, request, source, storage,
 };
 use crate::controllers::objects::{add_finalizers, created, is_going, merge, optional};
 use crate::controllers::snapshots::kinds::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::node::events::Severity;
 use crate::node::quantity;
+use crate::node::references::NODE_NAME;
 
 /// What fills the new volume.
 enum Filling {
@@ -26,8 +27,9 @@ enum Filling {
 impl Controller {
     /// A claim without a volume: one that suits, else a new one if its class is ours.
     pub(super) async fn find_or_make(&self, claim: &PersistentVolumeClaim) -> Result<(), Fault> {
-        if source::of(claim).is_none()
-            && let Some(volume) = self.existing_volume(claim).await?
+        // What is reserved for a claim is what it was to be filled with, by whoever filled it.
+        if let Some(volume) = self.existing_volume(claim).await?
+            && (source::of(claim).is_none() || bind::is_reserved_for(&volume, claim))
         {
             return self.bind(claim, &volume, json!({})).await;
         }
@@ -53,7 +55,7 @@ impl Controller {
             return Ok(());
         };
         if class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer")
-            && !self.has_consumer(claim).await?
+            && !self.is_scheduled(claim).await?
         {
             let message = "waiting for first consumer to be created before binding";
             self.binder
@@ -67,6 +69,20 @@ impl Controller {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether it is known where the volume is to be. The scheduler says it once a pod wants the claim.
+    async fn is_scheduled(&self, claim: &PersistentVolumeClaim) -> Result<bool, Fault> {
+        if claim.annotations().contains_key(SELECTED_NODE) {
+            return Ok(true);
+        }
+        if !self.has_consumer(claim).await? {
+            return Ok(false);
+        }
+        let change = json!({ "metadata": { "annotations": { SELECTED_NODE: NODE_NAME } } });
+        let claims = self.claims(&claim.namespace().unwrap_or_default());
+        merge(&claims, &claim.name_any(), &change).await?;
+        Ok(true)
     }
 
     async fn has_consumer(&self, claim: &PersistentVolumeClaim) -> Result<bool, Fault> {
