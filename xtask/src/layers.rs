@@ -46,7 +46,8 @@ const EVERY_ROOM: &[&str] = &[
 ];
 
 /// Crates that are not part of the product and may use anything.
-const FREE: [&str; 6] = [
+const FREE: [&str; 7] = [
+    "syncline-api-table",
     "syncline-bench",
     "syncline-csi-driver",
     "syncline-test-cluster",

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 /// Values of the recording (uids, versions, generated names, tokens) and what they are here.
-#[derive(Default)]
 pub(crate) struct Names(BTreeMap<String, String>);
 
 /// Fields whose values are each server's own.
@@ -44,6 +43,11 @@ const NOT_SERVED: &[&str] = &[
 ];
 
 impl Names {
+    /// With these words known beforehand.
+    pub(crate) fn new(words: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(words.into_iter().collect())
+    }
+
     /// Learns the names by walking both answers.
     pub(crate) fn learn(&mut self, recorded: &Value, here: &Value) {
         match (recorded, here) {

@@ -1,0 +1,130 @@
+//! One behaviour table for two clusters: what a Kubernetes API is asked, and what a real one answered.
+//!
+//! The embedded cluster is asked always, a real one too when `SYNCLINE_E2E_KUBECONFIG` names it. A difference fails,
+//! but for what `left-out.yaml` names; what it names and is met fails too.
+
+#[cfg(test)]
+mod compare;
+#[cfg(test)]
+mod rows;
+#[cfg(test)]
+mod site;
+#[cfg(test)]
+mod stage;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::rows::{self, LeftOut, Story};
+    use super::site::Site;
+    use super::stage::Stage;
+
+    /// Plays a story on every cluster of this run.
+    async fn play(name: &str) {
+        let story = Story::read(name);
+        let mut surprises = Vec::new();
+        for site in Site::all().await {
+            if site.is_recorded() {
+                record(name, &story, &site).await;
+            } else {
+                let found = play_on(name, &story, &site).await;
+                surprises.extend(
+                    found
+                        .into_iter()
+                        .map(|text| format!("{}: {text}", site.title())),
+                );
+            }
+            site.stop().await;
+        }
+        let count = surprises.len();
+        assert!(
+            surprises.is_empty(),
+            "{count} rows of {name}:\n\n{}",
+            surprises.join("\n\n")
+        );
+    }
+
+    async fn play_on(name: &str, story: &Story, site: &Site) -> Vec<String> {
+        let recorded = rows::recorded(name);
+        let left_out = if site.is_embedded() {
+            left_out_of(name)
+        } else {
+            Vec::new()
+        };
+        let mut stage = Stage::new(site, own_words(story));
+        let mut surprises = Vec::new();
+        for row in &story.rows {
+            let Some(title) = &row.name else {
+                stage.prepare(row).await;
+                continue;
+            };
+            let Some(line) = recorded.get(title) else {
+                surprises.push(format!("«{title}» has no recorded answer"));
+                continue;
+            };
+            let expected = left_out.contains(title);
+            match stage.compare(row, &line["response"]).await {
+                Ok(()) if expected => {
+                    surprises.push(format!("«{title}» is met: take it off left-out.yaml"));
+                }
+                Err(difference) if !expected => surprises.push(format!("«{title}»\n{difference}")),
+                _ => {}
+            }
+        }
+        stage.clean_up(&story.clean_up).await;
+        surprises
+    }
+
+    /// Writes the answers of a real cluster down.
+    async fn record(name: &str, story: &Story, site: &Site) {
+        let mut stage = Stage::new(site, []);
+        let mut lines = Vec::new();
+        for row in &story.rows {
+            match &row.name {
+                None => stage.prepare(row).await,
+                Some(title) => {
+                    lines.push(json!({ "name": title, "response": stage.record(row).await }))
+                }
+            }
+        }
+        stage.clean_up(&story.clean_up).await;
+        rows::record(name, &lines);
+    }
+
+    /// A name of its own for each word, so that two runs on one cluster do not meet.
+    fn own_words(story: &Story) -> Vec<(String, String)> {
+        let suffix: String = (0..5).map(|_| rand::random_range('a'..='z')).collect();
+        let own = |word: &String| (word.clone(), format!("{word}-{suffix}"));
+        story.names.iter().map(own).collect()
+    }
+
+    fn left_out_of(story: &str) -> Vec<String> {
+        let of_story = |entry: &LeftOut| entry.story == story;
+        rows::left_out()
+            .into_iter()
+            .filter(of_story)
+            .flat_map(|entry| entry.rows)
+            .collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_recorded_behaviours_of_a_real_api_server_are_met() {
+        play("behaviours").await;
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_reason_and_is_a_row() {
+        for entry in rows::left_out() {
+            assert!(entry.reason.len() > 20, "{}: {}", entry.story, entry.reason);
+            let story = Story::read(&entry.story);
+            for row in &entry.rows {
+                assert!(
+                    story.row_names().contains(&row.as_str()),
+                    "no row «{row}» in {}",
+                    entry.story
+                );
+            }
+        }
+    }
+}
