@@ -14,8 +14,9 @@ use crate::clock::Clock;
 use crate::events::Events;
 use crate::failures::Failures;
 use crate::follow::Followers;
+use crate::images::Images;
 use crate::kinds::Key;
-use crate::metrics::Metrics;
+use crate::metrics::{Measure, Metrics};
 use crate::observe::{self, Resource};
 use crate::options::Movers;
 use crate::plan::{Call, Input, Moment, Plan, Settings, plan, refused};
@@ -47,6 +48,8 @@ pub struct Context {
     pub slots: Slots,
     /// Requests that failed in a row.
     pub failures: Failures,
+    /// The movers' images that turned out to be somebody else's.
+    pub images: Images,
 }
 
 /// Why a look did not come to its end.
@@ -89,9 +92,17 @@ impl Context {
             self.forget(key);
             return Ok(None);
         }
-        let mut world = Box::pin(observe::world(&self.client, &subject)).await?;
+        let mut world = Box::pin(observe::world(
+            &self.client,
+            &subject,
+            self.settings.mover_log,
+        ))
+        .await?;
         world.progress = self.followers.progress(key, self.clock.now());
         world.may_start = self.may_start(&subject);
+        world.image_distrusted_until = self
+            .images
+            .distrusted_until(&self.settings.mover_image, self.clock.now());
         world.refusal = self.failures.refusal(key);
 
         // validate
@@ -199,16 +210,30 @@ impl Context {
         self.events
             .emit(&self.client, subject, &plan.events, now)
             .await;
-        if plan.calls.is_empty() {
+        self.call(subject, plan);
+    }
+
+    fn call(&self, subject: &Subject, plan: &Plan) {
+        let follows = |call: &Call| matches!(call, Call::Follow { .. });
+        if !plan.calls.iter().any(follows) {
             self.followers.forget(&subject.key);
         }
-        for Call::Follow { pod, uid } in &plan.calls {
-            self.followers.follow(
-                &self.client,
-                &subject.key,
-                (pod, uid),
-                (&self.queue, &self.clock),
-            );
+        for call in &plan.calls {
+            match call {
+                Call::Follow { pod, uid } => self.followers.follow(
+                    &self.client,
+                    &subject.key,
+                    (pod, uid),
+                    (&self.queue, &self.clock),
+                ),
+                Call::Distrust { image } => {
+                    self.images.distrust(image, self.clock.now(), jitter());
+                }
+            }
+        }
+        let worked = |measure: &Measure| matches!(measure, Measure::Synchronized(_));
+        if plan.measures.iter().any(worked) {
+            self.images.trust(&self.settings.mover_image);
         }
     }
 

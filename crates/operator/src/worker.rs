@@ -12,9 +12,10 @@ use crate::clock::Clock;
 use crate::leader::Elector;
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::populator::Populator;
 use crate::queue::Queue;
 use crate::reconcile::Context;
-use crate::{Error, events, failures, follow, plan, runtime, slots, supervise};
+use crate::{Error, events, failures, follow, images, plan, populator, runtime, slots, supervise};
 
 /// How many resources are looked at at once.
 const CONCURRENT_LOOKS: usize = 32;
@@ -56,7 +57,7 @@ impl Worker {
 
     /// Watches and acts until `stop`; looks under way then are waited for.
     async fn work(&self, client: Client, stop: CancellationToken) -> Result<(), Error> {
-        let queue = Queue::default();
+        let (queue, populating) = (Queue::default(), client.clone());
         let context = Arc::new(Context {
             client: client.clone(),
             clock: Arc::clone(&self.clock),
@@ -68,6 +69,7 @@ impl Worker {
             followers: follow::Followers::default(),
             slots: slots::Slots::new(self.options.max_concurrent_syncs),
             failures: failures::Failures::default(),
+            images: images::Images::default(),
         });
         let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
         let mut watches = runtime::Watches::start(
@@ -91,6 +93,16 @@ impl Worker {
             work.await;
             Ok(())
         });
+        let filling = populator::Settings {
+            namespace: self.options.watch_namespace.clone(),
+            movers: self.options.movers.clone(),
+        };
+        let populator = Populator::new(populating, Arc::clone(&self.clock), filling);
+        let filled = populator.run(stop.clone());
+        parts.spawn(async move {
+            filled.await;
+            Ok(())
+        });
         supervise(parts, &stop).await
     }
 }
@@ -102,6 +114,7 @@ impl Options {
             zone: self.zone.clone().unwrap_or_else(TimeZone::system),
             mover_image: self.images.rsync.clone(),
             rsync_port: self.rsync_port,
+            mover_log: self.mover_log,
         }
     }
 }

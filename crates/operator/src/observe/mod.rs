@@ -1,6 +1,7 @@
 //! Observe: the operator's only reader. Live requests, never a cache: what a plan makes or deletes because something is
 //! absent must not rest on what was true a while ago.
 
+mod complaints;
 mod read;
 mod world;
 
@@ -18,6 +19,7 @@ use syncline_api::names::{self, Mover, Side};
 use syncline_api::{ReplicationDestination, ReplicationSource, labels};
 
 use crate::kinds::{Key, VolumeSnapshot, VolumeSnapshotClass};
+use crate::options::MoverLog;
 use crate::plan::{has_ended, mounted_claim, report_of};
 use crate::status::{MEMORY, State, Writing, correction, writing};
 use crate::subject::{Spec, Subject, annotation, has_label, owners};
@@ -25,7 +27,7 @@ use crate::validate::mover_config;
 pub(crate) use read::Reader;
 
 pub use read::Error;
-pub use world::{Found, Further, Labelled, Secrets, World};
+pub use world::{Complaint, Found, Further, Labelled, Secrets, World};
 
 /// One resource as it was read, with the whole of its status.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +107,7 @@ pub async fn resource(client: &Client, key: &Key) -> Result<Option<Resource>, Er
 }
 
 /// Reads everything that a plan for `subject` may depend on, apart from what the operator itself knows.
-pub async fn world(client: &Client, subject: &Subject) -> Result<World, Error> {
+pub async fn world(client: &Client, subject: &Subject, log: MoverLog) -> Result<World, Error> {
     let reader = Reader::new(client, &subject.key.namespace);
     let named = Named::by(subject);
     let (identity, further, secrets, service, job, claims, labelled) = try_join!(
@@ -135,6 +137,9 @@ pub async fn world(client: &Client, subject: &Subject) -> Result<World, Error> {
         ..World::default()
     };
     look_closer(&reader, subject, &named, &mut world).await?;
+    if let Some(job) = &world.job {
+        world.log = last_words(&reader, job, &world.pods, log).await;
+    }
     Ok(world)
 }
 
@@ -147,7 +152,6 @@ async fn look_closer(
 ) -> Result<(), Error> {
     if let Some(job) = world.job.clone() {
         world.pods = pods_of(reader, &job).await?;
-        world.log = last_words(reader, &job, &world.pods).await;
         if let Some(name) = mounted_claim(&job).filter(|name| world.claim(name).is_none()) {
             world.job_claim = reader.get(&name).await?;
         }
@@ -156,6 +160,9 @@ async fn look_closer(
         if named.mover.mover_security_context.is_some() {
             world.namespace = reader.namespace().await?;
         }
+    }
+    if subject.state.last_sync_start_time.is_some() {
+        complaints::complaints(reader, world).await?;
     }
     if world.snapshots_known {
         world.snapshot = match snapshot_name(subject, world) {
@@ -359,8 +366,14 @@ async fn pods_of(reader: &Reader<'_>, job: &Job) -> Result<Vec<Pod>, Error> {
 }
 
 /// The end of the log of a mover that left no report.
-async fn last_words(reader: &Reader<'_>, job: &Job, pods: &[Pod]) -> Option<String> {
-    if !has_ended(job) || pods.iter().any(|pod| report_of(pod).is_some()) {
+async fn last_words(
+    reader: &Reader<'_>,
+    job: &Job,
+    pods: &[Pod],
+    wanted: MoverLog,
+) -> Option<String> {
+    let told = !wanted.exceeds_reports() && pods.iter().any(|pod| report_of(pod).is_some());
+    if !has_ended(job) || told {
         return None;
     }
     let newest = pods.iter().max_by_key(|pod| {
@@ -369,7 +382,9 @@ async fn last_words(reader: &Reader<'_>, job: &Job, pods: &[Pod]) -> Option<Stri
             .as_ref()
             .map(|created| created.0)
     })?;
-    reader.log(newest.metadata.name.as_deref()?).await
+    reader
+        .log(newest.metadata.name.as_deref()?, wanted.tail_lines)
+        .await
 }
 
 /// Pods other than movers that use one of the claims, and their nodes.

@@ -2,18 +2,19 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::api::{Api, ListParams, LogParams};
 use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
-use super::Found;
+use super::complaints::newest;
+use super::{Complaint, Found};
 use crate::plan::CONTAINER;
 
 /// Objects a page of a list holds at most.
 const PAGE: u32 = 500;
-/// Lines of a log that are read when a mover left no report.
+/// Lines of a log that are read when a mover left no report, unless told otherwise.
 const LOG_LINES: i64 = 200;
 
 /// Something could not be read. It is tried again, with backoff.
@@ -156,12 +157,25 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The newest warning about an object. An operator that may not read events hears none.
+    pub(super) async fn complaint(&self, uid: &str) -> Result<Option<Complaint>, Error> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), self.namespace);
+        let parameters = ListParams::default()
+            .fields(&format!("involvedObject.uid={uid}"))
+            .limit(PAGE);
+        match api.list(&parameters).await {
+            Ok(events) => Ok(newest(events.items)),
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+            Err(error) => Err(Error::new(format!("events in {}", self.namespace), error)),
+        }
+    }
+
     /// The end of a mover's log. That it cannot be read never keeps a run from ending.
-    pub(super) async fn log(&self, pod: &str) -> Option<String> {
+    pub(super) async fn log(&self, pod: &str, lines: Option<i64>) -> Option<String> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), self.namespace);
         let parameters = LogParams {
             container: Some(CONTAINER.to_owned()),
-            tail_lines: Some(LOG_LINES),
+            tail_lines: Some(lines.unwrap_or(LOG_LINES)),
             ..LogParams::default()
         };
         match api.logs(pod, &parameters).await {

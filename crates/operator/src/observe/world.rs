@@ -1,12 +1,14 @@
 //! What was seen of the cluster, for one resource at one moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     Namespace, Node, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use syncline_api::status::Progress;
 
 use crate::kinds::VolumeSnapshot;
@@ -45,6 +47,15 @@ pub struct Labelled {
     pub claims: Vec<PersistentVolumeClaim>,
     /// Snapshots.
     pub snapshots: Vec<VolumeSnapshot>,
+}
+
+/// What the cluster says is wrong with an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// The event's reason.
+    pub reason: String,
+    /// Its words.
+    pub message: String,
 }
 
 /// What the user's further volumes of the mover's pod hold.
@@ -88,7 +99,7 @@ pub struct World {
     pub job: Option<Job>,
     /// That Job's pods.
     pub pods: Vec<Pod>,
-    /// The end of the mover's log, read only when the Job has ended and no pod left a report.
+    /// The end of the mover's log, read only when the Job has ended and no pod left a report that holds what is asked for.
     pub log: Option<String>,
     /// What the running mover last said of its progress.
     pub progress: Option<Progress>,
@@ -114,6 +125,10 @@ pub struct World {
     pub users: Vec<Pod>,
     /// The nodes of those pods.
     pub nodes: Vec<Node>,
+    /// What the cluster complains of among what a run waits for, by the uid of the object.
+    pub complaints: BTreeMap<String, Complaint>,
+    /// Until when the movers' image is not to be tried, because it turned out to be somebody else's.
+    pub image_distrusted_until: Option<Timestamp>,
     /// Whether another transfer may start now.
     pub may_start: bool,
     /// What the API server refused when the resource was looked at last.
@@ -121,6 +136,11 @@ pub struct World {
 }
 
 impl World {
+    /// What the cluster complains of about an object.
+    pub fn complaint(&self, metadata: &ObjectMeta) -> Option<&Complaint> {
+        self.complaints.get(metadata.uid.as_ref()?)
+    }
+
     /// The claim named `name` among those that were read.
     pub fn claim(&self, name: &str) -> Option<&PersistentVolumeClaim> {
         [&self.given_claim, &self.own_claim, &self.job_claim]

@@ -14,12 +14,13 @@ use syncline_schedule::{Assessment, History, Trigger};
 use super::cleanup::{After, drop_unfinished_image, relinquish_marked, sweep};
 use super::copies::{Data, check, prepare};
 use super::draft::{Draft, reference, same};
-use super::job::{Run, build, parallelism};
+use super::job::{Run, build, is_our_run, parallelism};
 use super::outcome::{self, Words};
 use super::placement::beside_all;
 use super::pod::check_extra;
 use super::standing::{self, Standing};
-use super::{Call, Change, Fault, Input, Kind, Object, Plan, consistency, images};
+use super::stuck::stuck;
+use super::{Call, Change, Fault, Input, Kind, Object, Plan, consistency, foreign, images};
 use crate::backoff::TRANSFER;
 use crate::metrics::Measure;
 use crate::status::State;
@@ -122,6 +123,11 @@ fn go_on(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
     if job.metadata.deletion_timestamp.is_some() {
         return wait_for_retry(draft, input);
     }
+    if let Some(fault) = foreign::fault(input, job) {
+        let image = foreign::image_of(job).unwrap_or_default();
+        draft.plan.calls.push(Call::Distrust { image });
+        return fail(draft, input, &outcome::words(input, "Failed"), &fault);
+    }
     match outcome::standing(job) {
         outcome::Standing::UnderWay => under_way(draft, input, footing, job),
         outcome::Standing::Succeeded => succeeded(draft, input, footing, job),
@@ -178,9 +184,13 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
     if let Some(progress) = &input.world.progress {
         draft.state.progress = Some(progress.clone());
     }
-    let (stuck, look_again) = outcome::stuck(input);
+    let (stuck, look_again) = stuck(input, job);
     if let Some(at) = look_again {
         draft.wake(at);
+    }
+    if let Some(fault) = &stuck {
+        let related = Some(reference("batch/v1", "Job", &job.metadata));
+        draft.warn(fault.word(), "CreateMover", fault.to_string(), related);
     }
     let in_progress = conditions::sync_in_progress(input.subject.generation);
     match (stuck.or_else(|| failing(draft, input)), footing.complaint()) {
@@ -217,6 +227,11 @@ fn succeeded(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
         .as_ref()
         .is_some_and(|report| report.result == MoverResult::Failed)
     {
+        let fault = words.fault(input);
+        return fail(draft, input, &words, &fault);
+    }
+    // Of VolSync's movers the Job is all that is known; ours have nothing done without a report.
+    if words.report.is_none() && is_our_run(job) {
         let fault = words.fault(input);
         return fail(draft, input, &words, &fault);
     }
@@ -355,6 +370,10 @@ fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
     if must_wait(draft, input) {
         return;
     }
+    if let Some(until) = input.world.image_distrusted_until {
+        draft.wake(until);
+        return draft.complain(&distrusted(input).to_string());
+    }
     if !input.world.may_start {
         return hold(draft, input, wish);
     }
@@ -382,6 +401,14 @@ fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
             Some(related),
         );
         draft.plan.apply.push(Object::Job(Box::new(job)));
+    }
+}
+
+/// What is said where another resource has found out about the image.
+fn distrusted(input: &Input<'_>) -> Fault {
+    Fault::ForeignImage {
+        image: input.settings.mover_image.clone(),
+        evidence: "another resource's run with it has shown that".to_owned(),
     }
 }
 

@@ -84,6 +84,11 @@ impl Run {
     }
 }
 
+/// Whether a Job is of this operator's making and not VolSync's.
+pub(super) fn is_our_run(job: &Job) -> bool {
+    annotation(&job.metadata, RUN).is_some()
+}
+
 /// The claim that a Job mounts as its data.
 pub fn mounted_claim(job: &Job) -> Option<String> {
     let volumes = job

@@ -19,6 +19,7 @@ mod copies;
 mod cycle;
 mod draft;
 mod fault;
+mod foreign;
 mod images;
 mod job;
 mod keys;
@@ -27,6 +28,7 @@ mod placement;
 mod pod;
 mod service;
 mod standing;
+mod stuck;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +45,7 @@ use crate::keys::Seed;
 use crate::kinds::VolumeSnapshot;
 use crate::metrics::Measure;
 use crate::observe::World;
+use crate::options::MoverLog;
 use crate::status::State;
 use crate::subject::Subject;
 use crate::validate::{Refusal, Validated};
@@ -117,6 +120,11 @@ pub enum Call {
         /// Its uid.
         uid: String,
     },
+    /// Do not try this image for a while: it is not Syncline's.
+    Distrust {
+        /// The image.
+        image: String,
+    },
 }
 
 /// An event to be emitted once.
@@ -175,6 +183,8 @@ pub struct Settings {
     pub mover_image: String,
     /// The port that `spec.rsync.port` means when absent.
     pub rsync_port: u16,
+    /// What of a mover's log is kept.
+    pub mover_log: MoverLog,
 }
 
 /// Everything that a plan depends on.

@@ -1,6 +1,5 @@
 //! How a Job stands: under way, succeeded or failed, and what its mover had to say.
 
-use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use syncline_api::report::{self, MoverResult, Report};
@@ -9,19 +8,7 @@ use syncline_api::status::MoverStatus;
 use super::job::CONTAINER;
 use super::{Fault, Input};
 use crate::kinds::word_for;
-
-/// How long a pod may fail to start before that is a fault.
-const START_WITHIN: SignedDuration = SignedDuration::from_secs(30);
-/// What the kubelet says of a container that does not come up by itself.
-const STUCK: [&str; 7] = [
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "ErrImageNeverPull",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-];
+use crate::quantity;
 
 /// How a Job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,16 +92,36 @@ fn newest<'a>(input: &Input<'a>, wanted: Option<&str>) -> Option<&'a Pod> {
 
 fn words_of(input: &Input<'_>, pod: Option<&Pod>) -> Words {
     let report = pod.and_then(report_of);
+    let settings = &input.settings.mover_log;
+    let ended_well = pod.and_then(phase_of) == Some("Succeeded");
+    let whole = input.world.log.as_deref().map(|log| {
+        if ended_well && !settings.debug {
+            telling_lines(log)
+        } else {
+            log.to_owned()
+        }
+    });
     let logs = match &report {
-        Some(report) => Some(report.logs.clone()),
-        None => input.world.log.clone(),
+        Some(report) if !settings.exceeds_reports() => Some(report.logs.clone()),
+        Some(report) => whole.or_else(|| Some(report.logs.clone())),
+        None => whole,
     };
-    let logs = logs.map(|logs| report::tail(&logs, report::LONGEST_LOGS).to_owned());
+    let logs = logs.map(|logs| report::tail(&logs, settings.max_bytes).to_owned());
     Words {
         report,
         logs,
         ending: pod.and_then(ending_of),
     }
+}
+
+/// The lines that tell most of a transfer that ended well, as `VolSync` chooses them.
+fn telling_lines(log: &str) -> String {
+    let telling = |line: &&str| {
+        (line.starts_with("sent ") && line.contains(" bytes"))
+            || line.starts_with("total size")
+            || line.starts_with("Rsync completed in")
+    };
+    log.lines().filter(telling).collect::<Vec<_>>().join("\n")
 }
 
 /// The report in a pod's termination message.
@@ -123,11 +130,11 @@ pub fn report_of(pod: &Pod) -> Option<Report> {
     Report::parse(terminated.message.as_deref()?).ok()
 }
 
-fn phase_of(pod: &Pod) -> Option<&str> {
+pub(super) fn phase_of(pod: &Pod) -> Option<&str> {
     pod.status.as_ref()?.phase.as_deref()
 }
 
-fn mover(pod: &Pod) -> Option<&ContainerStatus> {
+pub(super) fn mover(pod: &Pod) -> Option<&ContainerStatus> {
     pod.status
         .as_ref()?
         .container_statuses
@@ -147,16 +154,66 @@ fn ending_of(pod: &Pod) -> Option<String> {
                 .to_owned(),
         );
     }
+    let disrupted = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True");
+    if let Some(disrupted) = disrupted {
+        let reason = disrupted.reason.as_deref().unwrap_or("DisruptionTarget");
+        let message = disrupted.message.as_deref().unwrap_or_default();
+        return Some(
+            format!("its pod was ended by the cluster ({reason}) {message}")
+                .trim_end()
+                .to_owned(),
+        );
+    }
     let terminated = mover(pod)?.state.as_ref()?.terminated.as_ref()?;
     match terminated.reason.as_deref() {
-        Some("OOMKilled") => {
-            Some("it was killed for using more memory than allowed; raise limits.memory in spec.rsync.moverResources".to_owned())
-        }
+        Some("OOMKilled") => Some(out_of_memory(pod)),
         // What the node says of a container that could not be started is not the mover's word, but the best there is.
-        _ => Some(match terminated.message.as_deref().map(str::trim).filter(|words| !words.is_empty()) {
-            Some(words) => format!("it ended with exit code {}: {}", terminated.exit_code, report::head(words, 512)),
-            None => format!("it ended with exit code {} and left no report; see its log", terminated.exit_code),
-        }),
+        _ => Some(
+            match terminated
+                .message
+                .as_deref()
+                .map(str::trim)
+                .filter(|words| !words.is_empty())
+            {
+                Some(words) => format!(
+                    "it ended with exit code {}: {}",
+                    terminated.exit_code,
+                    report::head(words, 512)
+                ),
+                None => format!(
+                    "it ended with exit code {} and left no report; see its log",
+                    terminated.exit_code
+                ),
+            },
+        ),
+    }
+}
+
+/// What to do about a limit that was too low.
+fn out_of_memory(pod: &Pod) -> String {
+    let limit = pod.spec.as_ref().and_then(|spec| {
+        let container = spec
+            .containers
+            .iter()
+            .find(|found| found.name == CONTAINER)?;
+        let limits = container.resources.as_ref()?.limits.as_ref()?;
+        limits.get("memory")
+    });
+    let twice = limit
+        .and_then(quantity::bytes)
+        .map(|bytes| bytes.saturating_mul(2) >> 20);
+    match (limit, twice) {
+        (Some(limit), Some(twice)) => format!(
+            "it was killed for using more memory than its limit of {}; raise limits.memory in spec.rsync.moverResources, for instance to {}Mi",
+            limit.0,
+            twice.max(1)
+        ),
+        _ => "it was killed for using more memory than allowed; raise limits.memory in spec.rsync.moverResources, or what the node has"
+            .to_owned(),
     }
 }
 
@@ -198,60 +255,4 @@ pub(super) fn running<'a>(input: &Input<'a>) -> Option<&'a Pod> {
         .pods
         .iter()
         .find(|pod| phase_of(pod) == Some("Running") && pod.metadata.deletion_timestamp.is_none())
-}
-
-/// Why a pod does not start, if it has not for a while. The second value is when to look again.
-/// Not at once: a volume that is still being made and an image that is still being pulled look the same at first.
-pub(super) fn stuck(input: &Input<'_>) -> (Option<Fault>, Option<jiff::Timestamp>) {
-    let Some(pod) = input
-        .world
-        .pods
-        .iter()
-        .find(|pod| phase_of(pod) == Some("Pending"))
-    else {
-        return (None, None);
-    };
-    let Some(reason) = held_up(pod) else {
-        return (None, None);
-    };
-    let created = pod
-        .metadata
-        .creation_timestamp
-        .as_ref()
-        .map_or_else(|| input.now(), |created| created.0);
-    let late = created + START_WITHIN;
-    if input.now() < late {
-        return (None, Some(late));
-    }
-    let fault = Fault::PodStuck {
-        namespace: input.namespace().to_owned(),
-        pod: pod.metadata.name.clone().unwrap_or_default(),
-        reason,
-    };
-    (Some(fault), None)
-}
-
-fn held_up(pod: &Pod) -> Option<String> {
-    let waiting = mover(pod).and_then(|container| container.state.as_ref()?.waiting.as_ref());
-    if let Some(waiting) = waiting
-        && let Some(reason) = waiting
-            .reason
-            .as_deref()
-            .filter(|reason| STUCK.contains(reason))
-    {
-        let message = waiting.message.as_deref().unwrap_or("see the pod's events");
-        return Some(format!("{reason}: {message}"));
-    }
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let unscheduled = conditions
-        .iter()
-        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
-    let message = unscheduled
-        .message
-        .as_deref()
-        .unwrap_or("see the pod's events");
-    Some(format!(
-        "{}: {message}",
-        unscheduled.reason.as_deref().unwrap_or("Unschedulable")
-    ))
 }

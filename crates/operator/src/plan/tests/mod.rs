@@ -14,3 +14,5 @@ mod model;
 mod pods;
 mod properties;
 mod source;
+mod stuck;
+mod volsync;

@@ -11,8 +11,10 @@ use syncline_api::names::Side;
 use syncline_api::report::{Report, Role};
 
 use crate::kinds::{Key, kind_of};
-use crate::observe::{Found, Further, Labelled, Resource, Secrets, World};
+use crate::observe::{Complaint, Found, Further, Labelled, Resource, Secrets, World};
+use crate::options::MoverLog;
 use crate::plan::{Change, Existing, Input, Kind, Moment, Object, Plan, Settings, plan};
+use crate::status::Writing;
 use crate::validate::{mover_config, validate};
 
 pub(super) const UID: &str = "cr-uid";
@@ -29,8 +31,14 @@ pub(super) struct Model {
     pub(super) may_start: bool,
     pub(super) classes: Found,
     pub(super) snapshots_known: bool,
+    /// Whether `VolSync`'s definitions of the kinds are installed, which have no field for what is ours.
+    pub(super) prunes: bool,
+    /// Until when the movers' image is not tried.
+    pub(super) image_distrusted_until: Option<Timestamp>,
     /// What the API server refused in the look before.
     pub(super) refusal: Option<String>,
+    /// What the cluster complains of, by uid.
+    pub(super) complaints: BTreeMap<String, Complaint>,
     /// Every reason of every event.
     pub(super) events: Vec<&'static str>,
     counter: u64,
@@ -41,7 +49,7 @@ pub(super) struct Model {
 enum Write<'a> {
     Change(&'a Change),
     Apply(&'a Object),
-    Status(Value),
+    Status(Writing),
     Delete(&'a Existing),
 }
 
@@ -58,7 +66,10 @@ impl Model {
             may_start: true,
             classes: Found::NotNamed,
             snapshots_known: true,
+            prunes: false,
+            image_distrusted_until: None,
             refusal: None,
+            complaints: BTreeMap::new(),
             events: Vec::new(),
             counter: 0,
         };
@@ -230,6 +241,8 @@ impl Model {
             snapshots_known: self.snapshots_known,
             may_start: self.may_start,
             refusal: self.refusal.clone(),
+            image_distrusted_until: self.image_distrusted_until,
+            complaints: self.complaints.clone(),
             ..World::default()
         };
         let mounted = world.job.as_ref().and_then(crate::plan::mounted_claim);
@@ -240,6 +253,17 @@ impl Model {
             .snapshot_name(&world)
             .and_then(|name| self.get("VolumeSnapshot", &name));
         world
+    }
+
+    /// The cluster complains of an object.
+    pub(super) fn complain_of(&mut self, kind: &str, name: &str, reason: &str, message: &str) {
+        let uid = self.object(kind, name).unwrap()["metadata"]["uid"].clone();
+        let complaint = Complaint {
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        };
+        self.complaints
+            .insert(uid.as_str().unwrap().to_owned(), complaint);
     }
 
     fn further(&self) -> Further {
@@ -283,6 +307,7 @@ impl Model {
             zone: TimeZone::UTC,
             mover_image: "syncline".into(),
             rsync_port: 2022,
+            mover_log: MoverLog::default(),
         };
         let wish = validate(&subject, self.now, &settings.zone);
         plan(&Input {
@@ -319,7 +344,7 @@ impl Model {
             match write {
                 Write::Change(change) => self.change(change),
                 Write::Apply(object) => self.apply(object),
-                Write::Status(change) => merge(&mut self.resource["status"], change),
+                Write::Status(writing) => self.write_status(writing, plan.status.as_ref()),
                 Write::Delete(target) => self.delete(target),
             }
         }
@@ -482,6 +507,15 @@ impl Model {
         }
     }
 
+    /// The Job has a pod, whose mover runs.
+    pub(super) fn mover_runs(&mut self) {
+        let name = self.job_name();
+        let job = self.object("Job", &name).expect("a Job")["metadata"]["uid"].clone();
+        let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job});
+        self.put("Pod", &format!("{name}-x"), json!({
+            "metadata": {"ownerReferences": [owner]}, "status": {"phase": "Running"}}));
+    }
+
     /// The mover ends with this report.
     pub(super) fn end_job(&mut self, report: &Report, success: bool) {
         let name = self.job_name();
@@ -510,6 +544,12 @@ impl Model {
         let mut report = Report::successful("rsync", self.role());
         report.logs = "sent 10 bytes  received 20 bytes".into();
         report.entries = Some(7);
+        self.end_job(&report, true);
+    }
+
+    pub(super) fn succeed_with_nothing(&mut self) {
+        let mut report = Report::successful("rsync", self.role());
+        report.entries = Some(0);
         self.end_job(&report, true);
     }
 
