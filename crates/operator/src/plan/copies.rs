@@ -98,6 +98,24 @@ fn usable<'a>(input: &Input<'a>, name: &str) -> Result<&'a PersistentVolumeClaim
     Ok(claim)
 }
 
+/// A claim that there is something to copy of.
+fn bound<'a>(input: &Input<'a>, name: &str) -> Result<&'a PersistentVolumeClaim, Fault> {
+    let claim = usable(input, name)?;
+    let status = claim.status.as_ref();
+    if status.and_then(|status| status.phase.as_deref()) != Some("Pending") {
+        return Ok(claim);
+    }
+    let (namespace, name) = (input.namespace().to_owned(), name.to_owned());
+    Err(match input.world.complaint(&claim.metadata) {
+        Some(complaint) => Fault::ClaimUnbound {
+            namespace,
+            name,
+            reason: format!("{}: {}", complaint.reason, complaint.message),
+        },
+        None => Fault::NothingToCopy { namespace, name },
+    })
+}
+
 /// Checks the classes of what is still to be made: a volume that is there already needs its class no more.
 fn check_classes(input: &Input<'_>, volume: &Volume) -> Result<(), Fault> {
     let (storage, snapshot, snapshots, instead) = match volume {
@@ -165,7 +183,7 @@ fn prepare_source(
             placement: Placement::default(),
         }));
     }
-    let origin = usable(input, &source.claim)?;
+    let origin = bound(input, &source.claim)?;
     let copied = match source.method {
         PointInTime::Snapshot => match ready_snapshot(draft, input, source)? {
             Some(snapshot) => from_snapshot(input, source, origin, snapshot)?,

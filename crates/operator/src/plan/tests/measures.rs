@@ -31,6 +31,7 @@ fn a_missed_deadline_raises_the_gauge_when_it_passes_and_counts_when_the_run_end
     model.run_once();
     model.pass(600);
     model.settle();
+    model.mover_runs();
     assert_eq!(measures(&model), [OutOfSync(false)], "it is on its way");
     let deadline = "2026-01-01T00:20:01Z".parse().unwrap();
     assert_eq!(model.plan().wake, Some(deadline));

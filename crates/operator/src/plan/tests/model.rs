@@ -512,8 +512,12 @@ impl Model {
         let name = self.job_name();
         let job = self.object("Job", &name).expect("a Job")["metadata"]["uid"].clone();
         let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job});
-        self.put("Pod", &format!("{name}-x"), json!({
-            "metadata": {"ownerReferences": [owner]}, "status": {"phase": "Running"}}));
+        self.put(
+            "Pod",
+            &format!("{name}-x"),
+            json!({
+            "metadata": {"ownerReferences": [owner]}, "status": {"phase": "Running"}}),
+        );
     }
 
     /// The mover ends with this report.
