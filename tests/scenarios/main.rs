@@ -7,12 +7,15 @@ mod bad_input;
 mod commands;
 mod content;
 mod copy_methods;
+mod csi_volumes;
 mod failover;
 mod faults;
 mod flow;
 mod keys;
 mod lifecycle;
 mod needs;
+mod populator;
+mod security;
 mod triggers;
 
 use syncline_tests::parts;

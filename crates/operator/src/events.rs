@@ -1,9 +1,11 @@
 //! Events of `events.k8s.io/v1`, with VolSync's reasons and actions, each emitted once on the edge.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, PostParams};
@@ -20,22 +22,60 @@ pub const CONTROLLER: &str = "volsync-controller";
 const LONGEST_NOTE: usize = 1024;
 
 /// What makes an event the same as one before: resource, reason, the other object, and the words.
-type Edge = (Key, &'static str, String, String);
+type Edge<K> = (K, &'static str, String, String);
 
-/// Emits events.
-#[derive(Debug, Default)]
-pub struct Events {
-    emitted: Mutex<HashSet<Edge>>,
+/// What events are about.
+pub trait Regarded {
+    /// How the operator knows it.
+    type Key: Clone + Eq + Hash;
+
+    /// How the operator knows it.
+    fn key(&self) -> &Self::Key;
+    /// How events name it, with its name and namespace.
+    fn reference(&self) -> ObjectReference;
 }
 
-impl Events {
+impl Regarded for Subject {
+    type Key = Key;
+
+    fn key(&self) -> &Key {
+        &self.key
+    }
+
+    fn reference(&self) -> ObjectReference {
+        Self::reference(self)
+    }
+}
+
+/// Emits events.
+#[derive(Debug)]
+pub struct Events<K = Key> {
+    emitted: Mutex<HashSet<Edge<K>>>,
+}
+
+impl<K> Default for Events<K> {
+    fn default() -> Self {
+        Self {
+            emitted: Mutex::new(HashSet::new()),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Events<K> {
     /// Emits what was not emitted before. An event that the API server does not take is not worth a run.
-    pub async fn emit(&self, client: &Client, subject: &Subject, notes: &[Note], now: Timestamp) {
+    pub async fn emit(
+        &self,
+        client: &Client,
+        subject: &impl Regarded<Key = K>,
+        notes: &[Note],
+        now: Timestamp,
+    ) {
         for note in notes {
             if !self.is_new(subject, note) {
                 continue;
             }
-            let api: Api<Event> = Api::namespaced(client.clone(), &subject.key.namespace);
+            let namespace = subject.reference().namespace.unwrap_or_default();
+            let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
             let event = event(subject, note, now);
             if let Err(error) = api.create(&PostParams::default(), &event).await {
                 tracing::warn!(event = event.name_any(), %error, "event not emitted");
@@ -44,50 +84,50 @@ impl Events {
     }
 
     /// Forgets a resource that is no more.
-    pub fn forget(&self, key: &Key) {
+    pub fn forget(&self, key: &K) {
         self.emitted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|(known, ..)| known != key);
     }
 
-    fn is_new(&self, subject: &Subject, note: &Note) -> bool {
+    fn is_new(&self, subject: &impl Regarded<Key = K>, note: &Note) -> bool {
         let mut emitted = self.emitted.lock().unwrap_or_else(PoisonError::into_inner);
         // What is announced anew in each run must not pile up here: a run's first event makes room for its others.
         if note.reason == "TransferStarted" {
-            emitted.retain(|(known, ..)| *known != subject.key);
+            emitted.retain(|(known, ..)| known != subject.key());
         }
         emitted.insert(edge(subject, note))
     }
 }
 
-fn edge(subject: &Subject, note: &Note) -> Edge {
+fn edge<K: Clone>(subject: &impl Regarded<Key = K>, note: &Note) -> Edge<K> {
     let related = note.related.as_ref();
     let identity = related
         .and_then(|object| object.uid.clone().or_else(|| object.name.clone()))
         .unwrap_or_default();
     // Without a uid the object is only about to be made: each time that is planned is an edge of its own run.
     (
-        subject.key.clone(),
+        subject.key().clone(),
         note.reason,
         identity,
         note.text.clone(),
     )
 }
 
-fn event(subject: &Subject, note: &Note, now: Timestamp) -> Event {
-    let key = &subject.key;
+fn event(subject: &impl Regarded, note: &Note, now: Timestamp) -> Event {
+    let regarding = subject.reference();
     // As client-go names events: the object's name and the time, in nanoseconds and hexadecimal.
     let stamp = u128::try_from(now.as_nanosecond()).unwrap_or_default();
     let name = format!(
         "{}.{stamp:x}.{}",
-        head(&key.name, 200),
+        head(regarding.name.as_deref().unwrap_or_default(), 200),
         note.reason.to_ascii_lowercase()
     );
     Event {
         metadata: ObjectMeta {
             name: Some(name),
-            namespace: Some(key.namespace.clone()),
+            namespace: regarding.namespace.clone(),
             ..ObjectMeta::default()
         },
         event_time: Some(MicroTime(now)),
@@ -95,7 +135,7 @@ fn event(subject: &Subject, note: &Note, now: Timestamp) -> Event {
         reason: Some(note.reason.to_owned()),
         action: Some(note.action.to_owned()),
         note: Some(head(&note.text, LONGEST_NOTE).to_owned()),
-        regarding: Some(subject.reference()),
+        regarding: Some(regarding),
         related: note.related.clone(),
         reporting_controller: Some(CONTROLLER.to_owned()),
         reporting_instance: Some(CONTROLLER.to_owned()),

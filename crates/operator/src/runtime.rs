@@ -30,6 +30,7 @@ use crate::backoff::WATCH;
 use crate::clock::Clock;
 use crate::concerns::{Named, destination_names, made_for, source_names, stood_in_the_way};
 use crate::kinds::{Key, VolumeSnapshot, VolumeSnapshotClass};
+use crate::plan::PullSecrets;
 use crate::queue::Queue;
 use crate::reconcile::{chain, jitter};
 
@@ -38,6 +39,7 @@ use crate::reconcile::{chain, jitter};
 pub struct Watches {
     client: Client,
     namespace: Option<String>,
+    pull_secrets: PullSecrets,
     queue: Queue<Key>,
     clock: Arc<dyn Clock>,
     sources: Store<ReplicationSource>,
@@ -48,7 +50,7 @@ impl Watches {
     /// Starts all watches; `ready` is set once both kinds have been listed. They end with `stop`.
     pub fn start(
         client: Client,
-        namespace: Option<String>,
+        (namespace, pull_secrets): (Option<String>, PullSecrets),
         queue: Queue<Key>,
         clock: Arc<dyn Clock>,
         (ready, stop): (Arc<AtomicBool>, CancellationToken),
@@ -58,6 +60,7 @@ impl Watches {
         let watches = Self {
             client,
             namespace,
+            pull_secrets,
             queue,
             clock,
             sources,
@@ -85,6 +88,9 @@ impl Watches {
         for watch in watches.of_objects() {
             spawn(watch);
         }
+        for watch in watches.of_pull_secrets() {
+            spawn(watch);
+        }
         tasks
     }
 
@@ -107,6 +113,33 @@ impl Watches {
             Box::pin(all().global::<StorageClass>(Named::StorageClass)),
             Box::pin(all().global::<VolumeSnapshotClass>(Named::SnapshotClass)),
         ]
+    }
+
+    /// The watches of the Secrets that images are pulled with, where the operator's own namespace is not watched anyway.
+    fn of_pull_secrets(&self) -> Vec<BoxFuture<'static, ()>> {
+        let home = self.pull_secrets.namespace.clone();
+        let seen = self.namespace.is_none() || self.namespace == home;
+        let Some(home) = home.filter(|_| !seen) else {
+            return Vec::new();
+        };
+        let names = self.pull_secrets.names.iter();
+        let watches = names.map(|name| -> BoxFuture<'static, ()> {
+            let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.client.clone(), &home);
+            let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+            Box::pin(self.clone().others(api, Named::Secret, config))
+        });
+        watches.collect()
+    }
+
+    fn is_pull_secret(&self, named: Named, object: &ObjectMeta) -> bool {
+        let known = &self.pull_secrets;
+        named == Named::Secret
+            && known.namespace.is_some()
+            && known.namespace == object.namespace
+            && object
+                .name
+                .as_ref()
+                .is_some_and(|name| known.names.contains(name))
     }
 
     fn api<K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>>(&self) -> Api<K> {
@@ -184,7 +217,12 @@ impl Watches {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        self.others(api, named, label).await;
+        let config = label
+            .iter()
+            .fold(watcher::Config::default(), |config, label| {
+                config.labels(label)
+            });
+        self.others(api, named, config).await;
     }
 
     /// Watches a kind that has no namespace.
@@ -193,18 +231,18 @@ impl Watches {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let api: Api<PartialObjectMeta<K>> = Api::all(self.client.clone());
-        self.others(api, named, None).await;
+        self.others(api, named, watcher::Config::default()).await;
     }
 
-    async fn others<K>(self, api: Api<PartialObjectMeta<K>>, named: Named, label: Option<String>)
+    async fn others<K>(
+        self,
+        api: Api<PartialObjectMeta<K>>,
+        named: Named,
+        config: watcher::Config,
+    )
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        let config = label
-            .iter()
-            .fold(watcher::Config::default(), |config, label| {
-                config.labels(label)
-            });
         let mut patience = Patience::new(Arc::clone(&self.clock));
         let mut stream = std::pin::pin!(watcher(api, config));
         while let Some(event) = stream.next().await {
@@ -226,6 +264,9 @@ impl Watches {
     }
 
     fn concern(&self, named: Named, object: &ObjectMeta) {
+        if self.is_pull_secret(named, object) {
+            self.look_at_all();
+        }
         let now = self.clock.now();
         for key in made_for(object) {
             self.queue.add(key, now);
@@ -287,22 +328,22 @@ fn key_of<K: ResourceExt>(side: Side, object: &K) -> Key {
 ///
 /// kube's own backoff starts anew with each listing that begins, and so would ask a cluster without snapshots for them
 /// once a second for ever.
-struct Patience {
+pub(crate) struct Patience {
     clock: Arc<dyn Clock>,
     failures: u32,
 }
 
 impl Patience {
-    fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, failures: 0 }
     }
 
     /// The listing succeeded.
-    fn restore(&mut self) {
+    pub(crate) fn restore(&mut self) {
         self.failures = 0;
     }
 
-    async fn after(&mut self, kind: &str, error: &watcher::Error) {
+    pub(crate) async fn after(&mut self, kind: &str, error: &watcher::Error) {
         self.failures = self.failures.saturating_add(1);
         let wait = WATCH.after(self.failures, jitter());
         let unknown = matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404);

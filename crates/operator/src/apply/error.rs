@@ -2,7 +2,7 @@
 
 /// What was to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     Apply,
     Change,
     Status,
@@ -57,7 +57,7 @@ pub enum Error {
 }
 
 impl Error {
-    pub(super) fn new(action: Action, object: String, source: kube::Error) -> Self {
+    pub(crate) fn new(action: Action, object: String, source: kube::Error) -> Self {
         let action_word = action.to_string();
         match source {
             kube::Error::Api(status)

@@ -4,7 +4,7 @@
 //! `status.latestImage` names is ever among them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::{Value, json};
+use serde_json::json;
 use syncline_api::labels;
 use syncline_api::names::Side;
 
@@ -151,16 +151,15 @@ fn relinquish(
     let others: Vec<_> = owners(metadata)
         .filter(|owner| owner.uid != input.subject.uid)
         .collect();
-    let mut fields = json!({ "ownerReferences": others });
-    if labels_too && let Value::Object(fields) = &mut fields {
-        fields.insert(
-            "labels".to_owned(),
-            json!({ labels::CLEANUP: null, labels::CREATED_BY: null }),
-        );
-    }
+    let changed = if labels_too {
+        json!({ labels::CLEANUP: null, labels::CREATED_BY: null })
+    } else {
+        // Whoever uses it may see by this label that nobody wants it any more.
+        json!({ labels::CLEANUP: input.subject.uid })
+    };
     draft.plan.changes.push(Change {
         target,
-        patch: json!({ "metadata": fields }),
+        patch: json!({ "metadata": { "ownerReferences": others, "labels": changed } }),
     });
 }
 
