@@ -19,6 +19,8 @@ pub(super) struct Draft<'a> {
     input: &'a Input<'a>,
     pub(super) plan: Plan,
     pub(super) state: State,
+    /// What a run waits for longer than it should.
+    waits: Option<String>,
 }
 
 impl<'a> Draft<'a> {
@@ -27,12 +29,23 @@ impl<'a> Draft<'a> {
             input,
             plan: Plan::default(),
             state: input.subject.state.clone(),
+            waits: None,
         }
     }
 
+    /// Lets what is said of a run in progress be what it waits for.
+    pub(super) fn wait_for(&mut self, what: String) {
+        self.waits = Some(what);
+    }
+
     /// Says what is going on, with nothing wrong.
-    pub(super) fn say(&mut self, synchronizing: NewCondition) {
+    pub(super) fn say(&mut self, mut synchronizing: NewCondition) {
         let generation = self.input.subject.generation;
+        if synchronizing.reason == conditions::SYNC_IN_PROGRESS
+            && let Some(waits) = self.waits.take()
+        {
+            synchronizing.message = waits;
+        }
         conditions::set(&mut self.state.conditions, synchronizing, self.input.now());
         conditions::set(
             &mut self.state.conditions,

@@ -240,6 +240,34 @@ fn a_snapshot_that_a_volume_is_being_made_from_is_not_deleted() {
 }
 
 #[test]
+fn a_snapshot_that_takes_long_is_named_without_being_called_a_fault() {
+    let mut model = Model::destination(json!({"manual": "1"}), json!({}));
+    model.run_once();
+    let first = image(&model);
+    model.pass(60);
+    model.edit(json!({"trigger": {"manual": "2"}}));
+    model.settle();
+    model.succeed();
+    model.settle();
+    let second = "volsync-db-dst-20260101000130";
+    model.object_mut("VolumeSnapshot", second).unwrap()["status"] =
+        json!({"boundVolumeSnapshotContentName": "content", "readyToUse": false});
+    model.pass(29);
+    model.settle();
+    assert!(!model.says().1.contains(second), "{:?}", model.says());
+    model.pass(1);
+    model.settle();
+    let (reason, message) = model.says();
+    assert_eq!(reason, "SyncInProgress");
+    assert!(message.contains(second), "{message}");
+    assert_eq!(image(&model), first);
+    model.snapshots_become_ready();
+    model.settle();
+    assert_eq!(image(&model), second);
+    assert!(!model.says().1.contains(second), "{:?}", model.says());
+}
+
+#[test]
 fn a_snapshot_that_fails_keeps_the_old_image_and_is_asked_for_anew() {
     let mut model = Model::destination(json!({"manual": "1"}), json!({}));
     model.run_once();
