@@ -34,8 +34,25 @@ pub(crate) const PROCESSES: Need =
 pub(crate) const ROOT: Need =
     Need::root("only root may make files of other owners, in a folder or from an archive");
 
+/// The Pod Security Standards.
+pub(crate) const POD_SECURITY: Need = Need::real(
+    "only a real cluster has an admission that holds pods against the Pod Security Standards",
+);
+
+/// Snapshots, clones and volumes that fail on request.
+pub(crate) const VOLUME_FAULTS: Need = Need::own_real(
+    "only the CSI driver of tests/cluster fails on request; the embedded cluster makes volumes itself",
+);
+/// The storage class whose volumes are made for their first pod.
+pub(crate) const WAITING_CLASS: Need = Need::own_real(
+    "the cluster of tests/cluster has a storage class with WaitForFirstConsumer that makes snapshots",
+);
+
 /// All of the above.
-const ALL: [Need; 9] = [
+const ALL: [Need; 12] = [
+    VOLUME_FAULTS,
+    WAITING_CLASS,
+    POD_SECURITY,
     ROOT,
     ORDINARY_USER,
     HOST_FOLDER,
