@@ -92,12 +92,7 @@ impl Context {
             self.forget(key);
             return Ok(None);
         }
-        let mut world = Box::pin(observe::world(
-            &self.client,
-            &subject,
-            self.settings.mover_log,
-        ))
-        .await?;
+        let mut world = Box::pin(observe::world(&self.client, &subject, &self.settings)).await?;
         world.progress = self.followers.progress(key, self.clock.now());
         world.may_start = self.may_start(&subject);
         world.image_distrusted_until = self
@@ -247,7 +242,8 @@ impl Context {
 
     fn settle(&self, subject: &Subject, plan: &Plan) {
         let now = self.clock.now();
-        let runs = transfers(plan.status.as_ref().unwrap_or(&subject.state), now);
+        let runs =
+            !plan.waits_for_user && transfers(plan.status.as_ref().unwrap_or(&subject.state), now);
         for waiting in self.slots.settle(&subject.key, runs) {
             self.queue.add(waiting, now);
         }

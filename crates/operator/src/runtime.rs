@@ -234,12 +234,7 @@ impl Watches {
         self.others(api, named, watcher::Config::default()).await;
     }
 
-    async fn others<K>(
-        self,
-        api: Api<PartialObjectMeta<K>>,
-        named: Named,
-        config: watcher::Config,
-    )
+    async fn others<K>(self, api: Api<PartialObjectMeta<K>>, named: Named, config: watcher::Config)
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {

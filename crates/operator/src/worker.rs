@@ -74,7 +74,10 @@ impl Worker {
         let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
         let mut watches = runtime::Watches::start(
             client,
-            self.options.watch_namespace.clone(),
+            (
+                self.options.watch_namespace.clone(),
+                self.options.plan_settings().pull_secrets,
+            ),
             queue.clone(),
             Arc::clone(&self.clock),
             (Arc::clone(&self.ready), stop.clone()),
@@ -115,6 +118,10 @@ impl Options {
             mover_image: self.images.rsync.clone(),
             rsync_port: self.rsync_port,
             mover_log: self.mover_log,
+            pull_secrets: plan::PullSecrets {
+                namespace: self.own_namespace.clone(),
+                names: self.mover_pull_secrets.clone(),
+            },
         }
     }
 }

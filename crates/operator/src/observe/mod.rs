@@ -2,6 +2,7 @@
 //! absent must not rest on what was true a while ago.
 
 mod complaints;
+mod pull;
 mod read;
 mod world;
 
@@ -20,12 +21,13 @@ use syncline_api::{ReplicationDestination, ReplicationSource, labels};
 
 use crate::kinds::{Key, VolumeSnapshot, VolumeSnapshotClass};
 use crate::options::MoverLog;
-use crate::plan::{has_ended, mounted_claim, report_of};
+use crate::plan::{Settings, has_ended, mounted_claim, report_of};
 use crate::status::{MEMORY, State, Writing, correction, writing};
 use crate::subject::{Spec, Subject, annotation, has_label, owners};
 use crate::validate::mover_config;
 pub(crate) use read::Reader;
 
+pub use pull::PullSecret;
 pub use read::Error;
 pub use world::{Complaint, Found, Further, Labelled, Secrets, World};
 
@@ -107,11 +109,16 @@ pub async fn resource(client: &Client, key: &Key) -> Result<Option<Resource>, Er
 }
 
 /// Reads everything that a plan for `subject` may depend on, apart from what the operator itself knows.
-pub async fn world(client: &Client, subject: &Subject, log: MoverLog) -> Result<World, Error> {
+pub async fn world(
+    client: &Client,
+    subject: &Subject,
+    settings: &Settings,
+) -> Result<World, Error> {
     let reader = Reader::new(client, &subject.key.namespace);
     let named = Named::by(subject);
-    let (identity, further, secrets, service, job, claims, labelled) = try_join!(
+    let (identity, pull_secrets, further, secrets, service, job, claims, labelled) = try_join!(
         identity(&reader, subject, &named),
+        pull::pull_secrets(client, subject, settings),
         further(&reader, &named),
         secrets(&reader, subject, &named),
         reader.get::<Service>(&named.service),
@@ -126,6 +133,7 @@ pub async fn world(client: &Client, subject: &Subject, log: MoverLog) -> Result<
         service_account,
         role,
         role_binding,
+        pull_secrets,
         further,
         secrets,
         service,
@@ -138,7 +146,7 @@ pub async fn world(client: &Client, subject: &Subject, log: MoverLog) -> Result<
     };
     look_closer(&reader, subject, &named, &mut world).await?;
     if let Some(job) = &world.job {
-        world.log = last_words(&reader, job, &world.pods, log).await;
+        world.log = last_words(&reader, job, &world.pods, settings.mover_log).await;
     }
     Ok(world)
 }

@@ -11,6 +11,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use syncline_api::status::Progress;
 
+use super::PullSecret;
 use crate::kinds::VolumeSnapshot;
 
 /// Whether a class that a spec names exists.
@@ -89,6 +90,8 @@ pub struct World {
     pub role: Option<Role>,
     /// Its role binding, if it is ours.
     pub role_binding: Option<RoleBinding>,
+    /// The Secrets that movers' images are pulled with.
+    pub pull_secrets: Vec<PullSecret>,
     /// What the user's further volumes of the mover's pod hold.
     pub further: Further,
     /// The Secrets with ssh keys.

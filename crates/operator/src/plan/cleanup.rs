@@ -10,7 +10,7 @@ use syncline_api::names::Side;
 
 use super::draft::{Draft, existing, same};
 use super::images::{CLAIM, SNAPSHOT};
-use super::{Change, Input, Kind};
+use super::{Change, Input, Kind, trigger};
 use crate::kinds::VolumeSnapshot;
 use crate::subject::{annotation, has_label, owners};
 
@@ -19,7 +19,8 @@ use crate::subject::{annotation, has_label, owners};
 pub(super) enum After {
     /// The run is over: all of them.
     Success,
-    /// The run failed: the Job and a source's copies, which may be what was wrong. A destination's volume stays, for
+    /// The run failed: the Job and a source's copies, which may be what was wrong, unless the user gave leave for no more
+    /// than these. A destination's volume stays, for
     /// what has arrived need not be sent again.
     Failure,
 }
@@ -29,16 +30,25 @@ pub(super) fn sweep(draft: &mut Draft<'_>, input: &Input<'_>, after: After) -> b
     let before = (draft.plan.delete.len(), draft.plan.changes.len());
     let world = input.world;
     let source = input.subject.key.side == Side::Source;
+    let kept = |metadata: &ObjectMeta| {
+        source && after == After::Failure && trigger::keeps(input, metadata)
+    };
     if source || after == After::Success {
         for claim in &world.labelled.claims {
             if ours(input, &claim.metadata)
+                && !kept(&claim.metadata)
                 && !is_image(input, CLAIM, &claim.metadata)
                 && !is_given(input, &claim.metadata)
             {
                 draft.delete(Kind::Claim, &claim.metadata);
             }
         }
-        for snapshot in &world.labelled.snapshots {
+        for snapshot in world
+            .labelled
+            .snapshots
+            .iter()
+            .filter(|snapshot| !kept(&snapshot.metadata))
+        {
             drop_snapshot(draft, input, snapshot);
         }
     }

@@ -12,11 +12,12 @@ use syncline_api::names::{self, Mover, Side};
 
 use super::draft::{Draft, reference};
 use super::placement::{Placement, access_modes, beside_users};
+use super::trigger::{self, Leave};
 use super::{Fault, Input, Kind, Object};
 use crate::kinds::{VolumeSnapshot, VolumeSnapshotOrigin, VolumeSnapshotSpec};
 use crate::observe::Found;
 use crate::quantity;
-use crate::subject::has_label;
+use crate::subject::{annotation, has_label};
 use crate::validate::{DestinationVolume, Image, PointInTime, SourceVolume, Target, Volume};
 
 /// How long a claim may be unbound before an event says so.
@@ -184,13 +185,24 @@ fn prepare_source(
         }));
     }
     let origin = bound(input, &source.claim)?;
-    let copied = match source.method {
-        PointInTime::Snapshot => match ready_snapshot(draft, input, source)? {
-            Some(snapshot) => from_snapshot(input, source, origin, snapshot)?,
+    let (mut copied, trigger) = match source.method {
+        PointInTime::Snapshot => match ready_snapshot(draft, input, source, origin)? {
+            Some(snapshot) => {
+                let trigger = annotation(&snapshot.metadata, labels::MADE_FOR_TRIGGER);
+                let trigger = trigger.map(str::to_owned);
+                (from_snapshot(input, source, origin, snapshot)?, trigger)
+            }
             None => return Ok(None),
         },
-        PointInTime::Clone | PointInTime::Direct => from_claim(input, source, origin)?,
+        PointInTime::Clone | PointInTime::Direct => {
+            let copied = from_claim(input, source, origin)?;
+            match trigger::ask(draft, input, origin) {
+                Leave::Given(trigger) => (copied, trigger),
+                Leave::NotYet => return Ok(None),
+            }
+        }
     };
+    trigger::mark(&mut copied.metadata, trigger);
     let related = reference("v1", "PersistentVolumeClaim", &copied.metadata);
     let read_only = read_only(&copied);
     draft.note(
@@ -212,12 +224,18 @@ fn ready_snapshot<'a>(
     draft: &mut Draft<'_>,
     input: &Input<'a>,
     source: &SourceVolume,
+    origin: &PersistentVolumeClaim,
 ) -> Result<Option<&'a VolumeSnapshot>, Fault> {
     let name = names::source_snapshot(input.name());
     let Some(snapshot) = &input.world.snapshot else {
+        let Leave::Given(trigger) = trigger::ask(draft, input, origin) else {
+            return Ok(None);
+        };
+        let mut metadata = input.temporary(name);
+        trigger::mark(&mut metadata, trigger);
         cut(
             draft,
-            input.temporary(name),
+            metadata,
             &source.claim,
             source.snapshot_class.clone(),
         );
@@ -297,24 +315,39 @@ pub(super) fn is_ready(
         });
     }
     match age {
-        Some((created, age)) if !bound && age < CUT_WITHIN => draft.wake(created + CUT_WITHIN),
-        Some(_) if !bound => {
-            let related = reference(
-                "snapshot.storage.k8s.io/v1",
-                "VolumeSnapshot",
-                &snapshot.metadata,
-            );
-            let text = "Snapshot is not bound yet; see its own events".to_owned();
-            draft.warn(
-                "VolumeSnapshotNotBound",
-                "CreateVolumeSnapshot",
-                text,
-                Some(related),
-            );
-        }
-        _ => {}
+        Some((created, age)) if age < CUT_WITHIN => draft.wake(created + CUT_WITHIN),
+        Some(_) => remind_unready(draft, input, snapshot, bound),
+        None => {}
     }
     Ok(false)
+}
+
+/// Says that a snapshot takes long. Large ones may well, so that is no fault.
+fn remind_unready(
+    draft: &mut Draft<'_>,
+    input: &Input<'_>,
+    snapshot: &VolumeSnapshot,
+    bound: bool,
+) {
+    if !bound {
+        let related = reference(
+            "snapshot.storage.k8s.io/v1",
+            "VolumeSnapshot",
+            &snapshot.metadata,
+        );
+        let text = "Snapshot is not bound yet; see its own events".to_owned();
+        draft.warn(
+            "VolumeSnapshotNotBound",
+            "CreateVolumeSnapshot",
+            text,
+            Some(related),
+        );
+    }
+    draft.wait_for(format!(
+        "Waiting for VolumeSnapshot {}/{} to be ready to use, which its driver has not made it yet; its events and the driver's log tell more",
+        input.namespace(),
+        snapshot.metadata.name.as_deref().unwrap_or_default(),
+    ));
 }
 
 fn from_claim(

@@ -20,7 +20,9 @@ use super::placement::beside_all;
 use super::pod::check_extra;
 use super::standing::{self, Standing};
 use super::stuck::stuck;
-use super::{Call, Change, Fault, Input, Kind, Object, Plan, consistency, foreign, images};
+use super::{
+    Call, Change, Fault, Input, Kind, Object, Plan, consistency, foreign, images, trigger,
+};
 use crate::backoff::TRANSFER;
 use crate::metrics::Measure;
 use crate::status::State;
@@ -67,6 +69,9 @@ pub fn plan(input: &Input<'_>) -> Plan {
         Err(Refusal::Invalid(invalid)) => Footing::Invalid(invalid),
         Err(Refusal::NotOurs) => return Plan::default(),
     };
+    if input.subject.key.side == Side::Source {
+        trigger::complete(&mut draft, input);
+    }
     measure(&mut draft, input, &footing);
     if input.subject.state.last_sync_start_time.is_some() {
         go_on(&mut draft, input, &footing);

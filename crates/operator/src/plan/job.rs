@@ -89,6 +89,11 @@ pub(super) fn is_our_run(job: &Job) -> bool {
     annotation(&job.metadata, RUN).is_some()
 }
 
+/// Whether a mover's Job is of `VolSync`'s making.
+pub fn is_of_volsync(job: &Job) -> bool {
+    !is_our_run(job)
+}
+
 /// The claim that a Job mounts as its data.
 pub fn mounted_claim(job: &Job) -> Option<String> {
     let volumes = job

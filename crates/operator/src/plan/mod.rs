@@ -11,7 +11,8 @@
 //! Nothing of this is stored: `lastSyncStartTime` tells running from idle, and the objects tell the rest.
 //! Invariant: a Job in flight is never applied again, only held and released.
 //! Invariant: the copy that `status.latestImage` names is never deleted.
-//! Invariant: the user's claim is never deleted; of it only the annotation `snapname` is ever written.
+//! Invariant: the user's claim is never deleted; of it only annotations are ever written: `snapname`, and at a source whose
+//! copies wait for their user the three that say how far that has come.
 
 mod cleanup;
 mod consistency;
@@ -26,11 +27,13 @@ mod keys;
 mod outcome;
 mod placement;
 mod pod;
+mod pull;
 mod service;
 mod standing;
 mod stuck;
 #[cfg(test)]
 mod tests;
+mod trigger;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -52,7 +55,7 @@ use crate::validate::{Refusal, Validated};
 
 pub use cycle::{plan, refused};
 pub use fault::Fault;
-pub use job::{CONTAINER, mounted_claim};
+pub use job::{CONTAINER, is_of_volsync, mounted_claim};
 pub use outcome::{has_ended, report_of};
 pub use pod::RESOURCE;
 
@@ -153,6 +156,8 @@ pub struct Plan {
     pub status: Option<State>,
     /// Objects to be deleted, once the status is recorded.
     pub delete: Vec<Existing>,
+    /// Whether all waits for something that the user is to do, so that other transfers may go first.
+    pub waits_for_user: bool,
     /// Effects outside the API's objects.
     pub calls: Vec<Call>,
     /// Events.
@@ -174,6 +179,15 @@ pub struct Moment {
     pub seeds: (Seed, Seed),
 }
 
+/// The Secrets that movers' images are pulled with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PullSecrets {
+    /// The operator's own namespace, where they are; without it there are none.
+    pub namespace: Option<String>,
+    /// Their names.
+    pub names: Vec<String>,
+}
+
 /// The operator's settings that plans depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -185,6 +199,8 @@ pub struct Settings {
     pub rsync_port: u16,
     /// What of a mover's log is kept.
     pub mover_log: MoverLog,
+    /// The Secrets that the image is pulled with.
+    pub pull_secrets: PullSecrets,
 }
 
 /// Everything that a plan depends on.

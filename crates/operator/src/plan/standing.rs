@@ -5,7 +5,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding, RoleRef, Subject as RbacSubj
 use syncline_api::names;
 
 use super::draft::Draft;
-use super::{Fault, Input, Object, keys, service};
+use super::{Fault, Input, Object, keys, pull, service};
 use crate::status::RsyncState;
 use crate::validate::Validated;
 
@@ -82,15 +82,17 @@ fn service_account(
         "RoleBinding",
         world.role_binding.as_ref().map(|object| &object.metadata),
     )?;
+    let pull_secrets = pull::ensure(draft, input)?;
+    let present = world
+        .service_account
+        .as_ref()
+        .filter(|account| !pull::has_leftovers(account, pull_secrets.as_ref()));
     let account = ServiceAccount {
         metadata: input.metadata(name.clone()),
+        image_pull_secrets: pull_secrets,
         ..ServiceAccount::default()
     };
-    draft.ensure(
-        world.service_account.as_ref(),
-        account,
-        Object::ServiceAccount,
-    );
+    draft.ensure(present, account, Object::ServiceAccount);
     // The mover asks nothing of the API server, so its role allows nothing.
     let role = Role {
         metadata: input.metadata(name.clone()),

@@ -13,6 +13,8 @@ mod measures;
 mod model;
 mod pods;
 mod properties;
+mod pull;
 mod source;
 mod stuck;
+mod trigger;
 mod volsync;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -11,9 +12,11 @@ use syncline_api::names::Side;
 use syncline_api::report::{Report, Role};
 
 use crate::kinds::{Key, kind_of};
-use crate::observe::{Complaint, Found, Further, Labelled, Resource, Secrets, World};
+use crate::observe::{Complaint, Found, Further, Labelled, PullSecret, Resource, Secrets, World};
 use crate::options::MoverLog;
-use crate::plan::{Change, Existing, Input, Kind, Moment, Object, Plan, Settings, plan};
+use crate::plan::{
+    Change, Existing, Input, Kind, Moment, Object, Plan, PullSecrets, Settings, plan,
+};
 use crate::status::Writing;
 use crate::validate::{mover_config, validate};
 
@@ -210,6 +213,7 @@ impl Model {
         let pods = job.as_ref().map(|job| job["metadata"]["uid"].clone());
         let mut world = World {
             namespace: self.get("Namespace", NAMESPACE),
+            pull_secrets: self.pull_secrets(),
             further: self.further(),
             service_account: match spec["rsync"]["moverServiceAccount"].as_str() {
                 Some(name) => self.get("ServiceAccount", name),
@@ -253,6 +257,19 @@ impl Model {
             .snapshot_name(&world)
             .and_then(|name| self.get("VolumeSnapshot", &name));
         world
+    }
+
+    /// The Secrets that were put under `Original`, and their copies.
+    fn pull_secrets(&self) -> Vec<PullSecret> {
+        let originals = self.list::<Secret>("Original", |_| true);
+        let found = originals.into_iter().map(|original| {
+            let name = original.metadata.name.clone().unwrap_or_default();
+            PullSecret {
+                copy: self.get("Secret", &syncline_api::names::pull_secret(&name)),
+                original,
+            }
+        });
+        found.collect()
     }
 
     /// The cluster complains of an object.
@@ -308,6 +325,7 @@ impl Model {
             mover_image: "syncline".into(),
             rsync_port: 2022,
             mover_log: MoverLog::default(),
+            pull_secrets: PullSecrets::default(),
         };
         let wish = validate(&subject, self.now, &settings.zone);
         plan(&Input {
@@ -396,7 +414,10 @@ impl Model {
         {
             let text = change.patch.to_string();
             assert!(
-                text.contains("snapname") && !text.contains("spec"),
+                (text.contains("snapname") || text.contains("latest-copy-"))
+                    && !text.contains("spec")
+                    && !text.contains("/copy-trigger\"")
+                    && !text.contains("use-copy-trigger"),
                 "the user's claim is left alone: {text}"
             );
         }
