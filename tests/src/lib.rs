@@ -2,3 +2,4 @@
 
 pub mod midway;
 pub mod parts;
+pub mod volume_faults;

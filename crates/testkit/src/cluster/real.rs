@@ -157,6 +157,19 @@ impl Real {
         Ok(())
     }
 
+    /// The file that tells the cluster's CSI driver what to do wrong.
+    pub fn faults(&self) -> Result<PathBuf> {
+        let program = std::env::var_os(PROGRAM)
+            .with_context(|| format!("{PROGRAM} is not set: this cluster's parts are not ours"))?;
+        let output = Command::new(program).arg("faults").output()?;
+        ensure!(
+            output.status.success(),
+            "the cluster names no file of faults: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
+    }
+
     /// What the operator's pods have logged, all of them.
     pub async fn operator_log(&self) -> String {
         let Ok(client) = client_of(&self.kubeconfig).await else {
