@@ -5,6 +5,7 @@
 //! data folder: it may be killed at any moment and started again. For tests it can be told to misbehave, see
 //! [`faults`].
 
+mod authority;
 mod busy;
 mod controller;
 mod driver;

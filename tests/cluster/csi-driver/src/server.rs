@@ -8,9 +8,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
+use crate::authority;
 use crate::controller::Controlled;
 use crate::driver::{Driver, NAME};
 use crate::identity::Identified;
@@ -90,12 +92,13 @@ pub(crate) async fn serve(driver: Arc<Driver>, sockets: &Sockets) -> anyhow::Res
     let registered = Registered {
         endpoint: endpoint.to_string_lossy().into_owned(),
     };
+    let connections = UnixListenerStream::new(listener).map(|stream| stream.map(authority::mended));
     let serving = Server::builder()
         .add_service(IdentityServer::new(Identified))
         .add_service(ControllerServer::new(Controlled(Arc::clone(&driver))))
         .add_service(NodeServer::new(OnNode(Arc::clone(&driver))))
         .add_service(RegistrationServer::new(registered))
-        .serve_with_incoming(UnixListenerStream::new(listener));
+        .serve_with_incoming(connections);
     say(&format!("listening at {}", endpoint.display()));
     tokio::select! {
         served = serving => served.context("the server ended")?,
