@@ -1,4 +1,4 @@
-// The program of the container that holds a pod's namespaces: it waits, and reaps what is orphaned in them.
+// Holds the namespaces of a pod: sleeps until it is told to end, and buries the processes that nobody waits for.
 package main
 
 import (
@@ -8,14 +8,14 @@ import (
 )
 
 func main() {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGCHLD)
-	for signal := range signals {
-		if signal != syscall.SIGCHLD {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGCHLD, syscall.SIGINT, syscall.SIGTERM)
+	for received := range signals {
+		if received != syscall.SIGCHLD {
 			return
 		}
 		for {
-			if child, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); child <= 0 || err != nil {
+			if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); pid <= 0 || err != nil {
 				break
 			}
 		}

@@ -1,98 +1,121 @@
-//! What the supervisor is asked from outside, over a socket: one line each way.
+//! How this program talks to the first process of a running cluster: a line of JSON each way over a socket in its folder.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use clap::ValueEnum as _;
+use anyhow::{Context as _, Result, anyhow};
+use serde::{Deserialize, Serialize};
 
-use crate::folders::State;
-use crate::parts::Name;
+const SOCKET: &str = "control";
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long the supervisor may take.
-const CAP: Duration = Duration::from_secs(60);
+/// A process to start in the cluster.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) name: String,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+    /// Its output is appended here.
+    pub(crate) log: PathBuf,
+}
 
-/// Something for the supervisor to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What can be asked of the first process.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) enum Request {
-    Start(Name),
-    Stop(Name),
-    Pause(Name),
-    Resume(Name),
-    /// Stop everything and end.
-    End,
+    /// Starts a process, unless one of that name is running.
+    Start(Process),
+    /// Sends a signal to a running process.
+    Signal { name: String, signal: Kind },
+    /// Only tells what there is.
+    List,
 }
 
-impl Request {
-    /// As it travels.
-    fn line(self) -> String {
-        match self {
-            Self::Start(name) => format!("start {}", name.word()),
-            Self::Stop(name) => format!("stop {}", name.word()),
-            Self::Pause(name) => format!("pause {}", name.word()),
-            Self::Resume(name) => format!("resume {}", name.word()),
-            Self::End => "end -".to_owned(),
-        }
-    }
-
-    /// From a line.
-    pub(crate) fn parse(line: &str) -> Result<Self> {
-        let (verb, part) = line.trim().split_once(' ').context("not a request")?;
-        if verb == "end" {
-            return Ok(Self::End);
-        }
-        let name = Name::from_str(part, false).map_err(|fault| anyhow::anyhow!(fault))?;
-        match verb {
-            "start" => Ok(Self::Start(name)),
-            "stop" => Ok(Self::Stop(name)),
-            "pause" => Ok(Self::Pause(name)),
-            "resume" => Ok(Self::Resume(name)),
-            _ => bail!("{verb:?} is no request"),
-        }
-    }
+/// The signals in use.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Kind {
+    Stop,
+    Kill,
+    Pause,
+    Resume,
 }
 
-/// Asks the running cluster and waits for the answer.
-pub(crate) fn ask(state: &State, request: Request) -> Result<()> {
-    let mut stream = UnixStream::connect(state.socket()).with_context(|| {
+/// How it is with a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum State {
+    Running,
+    /// Ended, and how.
+    Ended(String),
+}
+
+/// The answer to each request: all processes ever started, as they are after it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Reply {
+    Processes(BTreeMap<String, State>),
+    Failed(String),
+}
+
+/// A path to the socket that is short enough wherever the folder is: the kernel allows 107 bytes.
+fn with_path<T>(folder: &Path, work: impl FnOnce(&Path) -> std::io::Result<T>) -> Result<T> {
+    let opened = File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
+    let path = format!("/proc/self/fd/{}/{SOCKET}", opened.as_raw_fd());
+    work(Path::new(&path)).with_context(|| {
         format!(
-            "no cluster runs in {}; start it with `make cluster`",
-            state.folder().display()
+            "no cluster answers at {}: start one with `test-cluster up`",
+            folder.display()
         )
-    })?;
-    stream.set_read_timeout(Some(CAP))?;
-    writeln!(stream, "{}", request.line())?;
+    })
+}
+
+pub(crate) fn listen(folder: &Path) -> Result<UnixListener> {
+    // Of a cluster that is gone.
+    let _ = std::fs::remove_file(folder.join(SOCKET));
+    with_path(folder, |path| UnixListener::bind(path))
+}
+
+/// Asks the cluster in a folder.
+pub(crate) fn ask(folder: &Path, request: &Request) -> Result<BTreeMap<String, State>> {
+    let mut stream = with_path(folder, |path| UnixStream::connect(path))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_string(request)?;
+    line.push('\n');
+    stream.write_all(line.as_bytes())?;
     let mut answer = String::new();
     BufReader::new(stream)
         .read_line(&mut answer)
-        .context("the cluster did not answer")?;
-    match answer.trim() {
-        "ok" => Ok(()),
-        "" => bail!("the cluster ended before it answered"),
-        fault => bail!("{fault}"),
+        .context("the cluster's first process does not answer")?;
+    match serde_json::from_str(&answer).context("the cluster's first process answers nonsense")? {
+        Reply::Processes(all) => Ok(all),
+        Reply::Failed(why) => Err(anyhow!(why)),
     }
 }
 
-/// The supervisor's process id on the host, if it lives.
-pub(crate) fn supervisor(state: &State) -> Option<i32> {
-    let text = fs::read_to_string(state.pid()).ok()?;
-    let (pid, start) = text.trim().split_once(' ')?;
-    let pid = pid.parse().ok()?;
-    (start_time(pid).as_deref() == Some(start)).then_some(pid)
-}
-
-/// When a process started, in the kernel's own measure: a process id that is used again has another one.
-pub(crate) fn start_time(pid: i32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(19).map(str::to_owned)
-}
-
-/// A path under which the cluster's own file system is seen from the host.
-pub(crate) fn root(state: &State) -> Result<PathBuf> {
-    let pid = supervisor(state).context("no cluster runs; start it with `make cluster`")?;
-    Ok(PathBuf::from(format!("/proc/{pid}/root")))
+/// Serves one connection.
+pub(crate) fn serve(
+    stream: &UnixStream,
+    handle: impl FnOnce(Request) -> Result<BTreeMap<String, State>>,
+) -> Result<()> {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    let reply = match serde_json::from_str(&line)
+        .map_err(anyhow::Error::from)
+        .and_then(handle)
+    {
+        Ok(all) => Reply::Processes(all),
+        Err(error) => Reply::Failed(format!("{error:#}")),
+    };
+    let mut stream = stream;
+    let mut answer = serde_json::to_string(&reply)?;
+    answer.push('\n');
+    stream.write_all(answer.as_bytes())?;
+    Ok(())
 }

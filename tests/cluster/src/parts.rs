@@ -1,270 +1,255 @@
-//! The parts of the cluster: which program, with which arguments, after which others, and when it is ready.
+//! The parts of the cluster: which processes each one is, and with which arguments they run.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
-use crate::address::{PODS, SERVICES};
-use crate::config::NODE;
-use crate::folders::State;
-use crate::programs::{beside, program};
+use crate::config::{API_PORT, NODE, SERVICES};
+use crate::control::Process;
+use crate::place::Place;
+use crate::programs::Programs;
 
-/// Where the kubelet keeps what it mounts, in the cluster's own mount namespace.
-pub(crate) const KUBELET: &str = "/var/lib/kubelet";
-/// The CSI driver's socket, which is the one that the kubelet finds as well.
-const CSI_SOCKET: &str = "/var/lib/kubelet/plugins_registry/csi.test.syncline.dev-reg.sock";
+const ETCD: &str = "http://127.0.0.1:2379";
+/// Where the kubelet and the helpers of CSI find the driver.
+const CSI_FOLDER: &str = "/var/lib/kubelet/plugins/csi.test.syncline.dev";
+/// Debian keeps runc, nft, mkfs and the like in `sbin`.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A part, by the name that people use.
+/// What can be stopped and started on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(crate) enum Name {
+pub(crate) enum Part {
     Etcd,
     Apiserver,
     ControllerManager,
     Scheduler,
-    Containerd,
     Kubelet,
+    Containerd,
     Proxy,
     Dns,
-    /// The driver, its provisioner and snapshotter, and the snapshot controller.
     Csi,
 }
 
-/// All parts, in the order in which they start.
-pub(crate) const ALL: [Name; 9] = [
-    Name::Etcd,
-    Name::Apiserver,
-    Name::Containerd,
-    Name::ControllerManager,
-    Name::Scheduler,
-    Name::Kubelet,
-    Name::Proxy,
-    Name::Dns,
-    Name::Csi,
-];
-
-impl Name {
-    /// The word on the command line.
-    pub(crate) fn word(self) -> String {
-        self.to_possible_value()
-            .map(|value| value.get_name().to_owned())
-            .unwrap_or_default()
+impl Part {
+    /// The names of its processes.
+    pub(crate) fn processes(self) -> &'static [&'static str] {
+        match self {
+            Self::Etcd => &["etcd"],
+            Self::Apiserver => &["kube-apiserver"],
+            Self::ControllerManager => &["kube-controller-manager"],
+            Self::Scheduler => &["kube-scheduler"],
+            Self::Kubelet => &["kubelet"],
+            Self::Containerd => &["containerd"],
+            Self::Proxy => &["kube-proxy"],
+            Self::Dns => &["coredns"],
+            Self::Csi => &[
+                "csi-driver",
+                "csi-provisioner",
+                "csi-resizer",
+                "csi-snapshotter",
+                "snapshot-controller",
+            ],
+        }
     }
 }
 
-/// One process: the name of its log, its program and arguments.
+/// All that the arguments are made of.
 #[derive(Clone, Debug)]
-pub(crate) struct Process {
-    pub(crate) log: &'static str,
-    pub(crate) program: PathBuf,
-    pub(crate) arguments: Vec<String>,
+pub(crate) struct Setup {
+    pub(crate) place: Place,
+    pub(crate) programs: Programs,
+    pub(crate) node: Ipv4Addr,
 }
 
-/// The processes of a part.
-pub(crate) fn processes(state: &State, name: Name, api: Ipv4Addr) -> Result<Vec<Process>> {
-    let one = |log, program: Result<PathBuf>, arguments: Vec<String>| -> Result<Vec<Process>> {
-        Ok(vec![Process {
-            log,
-            program: program?,
-            arguments,
-        }])
-    };
-    let config = |file: &str| state.path("config").join(file).display().to_string();
-    match name {
-        Name::Etcd => one("etcd", program("etcd", "server"), etcd(state)),
-        Name::Apiserver => one(
-            "apiserver",
-            program("kube", "kube-apiserver"),
-            apiserver(state, api),
-        ),
-        Name::ControllerManager => one(
-            "controller-manager",
-            program("kube", "kube-controller-manager"),
-            controller_manager(state),
-        ),
-        Name::Scheduler => one(
-            "scheduler",
-            program("kube", "kube-scheduler"),
-            scheduler(state),
-        ),
-        Name::Containerd => {
-            let arguments = words(&[
-                "--config",
-                &config("containerd.toml"),
-                "--log-level",
-                "warn",
-            ]);
-            one("containerd", program("runtime", "containerd"), arguments)
+impl Setup {
+    /// The processes of a part, ready to be started. A CSI driver that has not been built is left out.
+    pub(crate) fn processes(&self, part: Part) -> Result<Vec<Process>> {
+        let mut all = Vec::new();
+        for name in part.processes() {
+            let program = match *name {
+                "csi-driver" => match self.csi_driver()? {
+                    Some(program) => program,
+                    None => continue,
+                },
+                name => self.programs.path(name),
+            };
+            all.push(Process {
+                name: (*name).to_owned(),
+                program,
+                arguments: self.arguments(name),
+                environment: vec![(
+                    "PATH".to_owned(),
+                    format!("{}:{SYSTEM_PATH}", self.programs.folder.display()),
+                )],
+                log: self.place.log(name),
+            });
         }
-        Name::Kubelet => one("kubelet", program("kube", "kubelet"), kubelet(state, api)),
-        Name::Proxy => {
-            let arguments = vec![format!("--config={}", config("proxy.yaml"))];
-            one("proxy", program("kube", "kube-proxy"), arguments)
-        }
-        Name::Dns => one(
-            "dns",
-            program("coredns", "coredns"),
-            words(&["-conf", &config("Corefile")]),
-        ),
-        Name::Csi => csi(state),
+        Ok(all)
     }
-}
 
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
-}
+    fn arguments(&self, process: &str) -> Vec<String> {
+        match process {
+            "etcd" => self.etcd(),
+            "kube-apiserver" => self.apiserver(),
+            "kube-controller-manager" => self.controller_manager(),
+            "kube-scheduler" => self.scheduler(),
+            "kubelet" => self.kubelet(),
+            "containerd" => vec!["--config".to_owned(), self.file("config/containerd.toml")],
+            "kube-proxy" => vec![format!("--config={}", self.file("config/proxy.json"))],
+            "coredns" => vec!["-conf".to_owned(), self.file("config/Corefile")],
+            "csi-driver" => self.driver(),
+            "snapshot-controller" => self.snapshot_controller(),
+            _ => self.csi_helper(process),
+        }
+    }
 
-fn pki(state: &State, file: &str) -> String {
-    state.path("pki").join(file).display().to_string()
-}
+    fn file(&self, name: &str) -> String {
+        self.place.text(name)
+    }
 
-fn etcd(state: &State) -> Vec<String> {
-    vec![
-        format!("--data-dir={}", state.path("etcd").display()),
-        "--unsafe-no-fsync".to_owned(),
-        "--listen-client-urls=http://127.0.0.1:2379".to_owned(),
-        "--advertise-client-urls=http://127.0.0.1:2379".to_owned(),
-        "--listen-peer-urls=http://127.0.0.1:2380".to_owned(),
-        "--log-level=warn".to_owned(),
-    ]
-}
+    fn etcd(&self) -> Vec<String> {
+        vec![
+            format!("--data-dir={}", self.file("etcd")),
+            format!("--listen-client-urls={ETCD}"),
+            format!("--advertise-client-urls={ETCD}"),
+            "--listen-peer-urls=http://127.0.0.1:2380".to_owned(),
+            // It need not outlive the machine.
+            "--unsafe-no-fsync".to_owned(),
+            "--log-level=warn".to_owned(),
+        ]
+    }
 
-fn apiserver(state: &State, api: Ipv4Addr) -> Vec<String> {
-    let config = state.path("config");
-    let config = config.display();
-    vec![
-        format!("--advertise-address={api}"),
-        "--bind-address=0.0.0.0".to_owned(),
-        "--secure-port=6443".to_owned(),
-        "--etcd-servers=http://127.0.0.1:2379".to_owned(),
-        format!("--service-cluster-ip-range={SERVICES}"),
-        format!("--tls-cert-file={}", pki(state, "apiserver.crt")),
-        format!("--tls-private-key-file={}", pki(state, "apiserver.key")),
-        format!("--client-ca-file={}", pki(state, "ca.crt")),
-        format!(
-            "--kubelet-client-certificate={}",
-            pki(state, "apiserver-kubelet-client.crt")
-        ),
-        format!(
-            "--kubelet-client-key={}",
-            pki(state, "apiserver-kubelet-client.key")
-        ),
-        format!("--service-account-key-file={}", pki(state, "accounts.key")),
-        format!(
-            "--service-account-signing-key-file={}",
-            pki(state, "accounts.key")
-        ),
-        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-        "--authorization-mode=Node,RBAC".to_owned(),
-        "--enable-admission-plugins=NodeRestriction".to_owned(),
-        format!("--admission-control-config-file={config}/admission.yaml"),
-        format!("--audit-policy-file={config}/audit.yaml"),
-        format!("--audit-log-path={}", state.audit_log().display()),
-        "--audit-log-maxsize=2000".to_owned(),
-        "--audit-log-mode=blocking".to_owned(),
-        "--allow-privileged=true".to_owned(),
-        "--max-requests-inflight=2000".to_owned(),
-        "--max-mutating-requests-inflight=1000".to_owned(),
-    ]
-}
+    fn apiserver(&self) -> Vec<String> {
+        let file = |name: &str| self.file(name);
+        vec![
+            format!("--etcd-servers={ETCD}"),
+            format!("--bind-address={}", self.node),
+            format!("--advertise-address={}", self.node),
+            format!("--secure-port={API_PORT}"),
+            format!("--service-cluster-ip-range={SERVICES}"),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            "--enable-admission-plugins=NodeRestriction".to_owned(),
+            format!(
+                "--admission-control-config-file={}",
+                file("config/admission.json")
+            ),
+            format!("--client-ca-file={}", file("pki/ca.crt")),
+            format!("--tls-cert-file={}", file("pki/apiserver.crt")),
+            format!("--tls-private-key-file={}", file("pki/apiserver.key")),
+            format!("--kubelet-certificate-authority={}", file("pki/ca.crt")),
+            format!(
+                "--kubelet-client-certificate={}",
+                file("pki/kubelet-client.crt")
+            ),
+            format!("--kubelet-client-key={}", file("pki/kubelet-client.key")),
+            "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            "--service-account-issuer=https://kubernetes.default.svc.cluster.local".to_owned(),
+            format!("--service-account-key-file={}", file("pki/accounts.pub")),
+            format!(
+                "--service-account-signing-key-file={}",
+                file("pki/accounts.key")
+            ),
+            format!("--audit-policy-file={}", file("config/audit-policy.json")),
+            format!("--audit-log-path={}", self.audit_log().display()),
+            // One file for the whole run, in megabytes.
+            "--audit-log-maxsize=4096".to_owned(),
+            "--allow-privileged=true".to_owned(),
+            "--profiling=false".to_owned(),
+        ]
+    }
 
-fn controller_manager(state: &State) -> Vec<String> {
-    vec![
-        format!(
-            "--kubeconfig={}",
-            pki(state, "controller-manager.kubeconfig")
-        ),
-        format!(
-            "--service-account-private-key-file={}",
-            pki(state, "accounts.key")
-        ),
-        format!("--root-ca-file={}", pki(state, "ca.crt")),
-        "--use-service-account-credentials=true".to_owned(),
-        format!("--cluster-cidr={PODS}"),
-        "--leader-elect=false".to_owned(),
-        "--kube-api-qps=100".to_owned(),
-        "--kube-api-burst=200".to_owned(),
-    ]
-}
+    /// Where the API server writes who did what.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.place.file("logs/audit.log")
+    }
 
-fn scheduler(state: &State) -> Vec<String> {
-    let own = pki(state, "scheduler.kubeconfig");
-    vec![
-        format!("--kubeconfig={own}"),
-        format!("--authentication-kubeconfig={own}"),
-        format!("--authorization-kubeconfig={own}"),
-        "--leader-elect=false".to_owned(),
-    ]
-}
+    fn controller_manager(&self) -> Vec<String> {
+        vec![
+            format!(
+                "--kubeconfig={}",
+                self.file("config/controller-manager.kubeconfig")
+            ),
+            "--use-service-account-credentials=true".to_owned(),
+            format!(
+                "--service-account-private-key-file={}",
+                self.file("pki/accounts.key")
+            ),
+            format!("--root-ca-file={}", self.file("pki/ca.crt")),
+            format!("--cluster-signing-cert-file={}", self.file("pki/ca.crt")),
+            format!("--cluster-signing-key-file={}", self.file("pki/ca.key")),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--leader-elect=false".to_owned(),
+            "--kube-api-qps=200".to_owned(),
+            "--kube-api-burst=400".to_owned(),
+        ]
+    }
 
-fn kubelet(state: &State, api: Ipv4Addr) -> Vec<String> {
-    vec![
-        format!("--config={}", state.path("config/kubelet.yaml").display()),
-        format!("--kubeconfig={}", pki(state, "kubelet.kubeconfig")),
-        format!("--hostname-override={NODE}"),
-        format!("--node-ip={api}"),
-        format!("--root-dir={KUBELET}"),
-        format!("--cert-dir={KUBELET}/pki"),
-        format!("--node-labels=kubernetes.io/hostname={NODE}"),
-    ]
-}
+    fn scheduler(&self) -> Vec<String> {
+        vec![
+            format!("--kubeconfig={}", self.file("config/scheduler.kubeconfig")),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--leader-elect=false".to_owned(),
+        ]
+    }
 
-fn csi(state: &State) -> Result<Vec<Process>> {
-    let address = format!("--csi-address={CSI_SOCKET}");
-    let kubeconfig = format!("--kubeconfig={}", pki(state, "csi.kubeconfig"));
-    let driver = Process {
-        log: "csi-driver",
-        program: beside("csi-driver")?,
-        arguments: vec![
-            "--socket".to_owned(),
-            CSI_SOCKET.to_owned(),
-            "--data".to_owned(),
-            state.path("volumes").display().to_string(),
-            "--node".to_owned(),
-            NODE.to_owned(),
-            "--faults".to_owned(),
-            state.faults().display().to_string(),
-        ],
-    };
-    let sidecar = |log, name, more: &[&str]| -> Result<Process> {
-        let mut arguments = vec![
-            kubeconfig.clone(),
-            "--kube-api-qps=100".to_owned(),
-            "--kube-api-burst=200".to_owned(),
-        ];
-        arguments.extend(words(more));
-        Ok(Process {
-            log,
-            program: program("csi", name)?,
-            arguments,
-        })
-    };
-    Ok(vec![
-        driver,
-        sidecar(
-            "csi-provisioner",
-            "csi-provisioner",
-            &[
-                &address,
-                "--extra-create-metadata",
-                "--feature-gates=Topology=true",
-                "--retry-interval-max=10s",
-            ],
-        )?,
-        sidecar(
-            "csi-snapshotter",
-            "csi-snapshotter",
-            &[
-                &address,
-                "--extra-create-metadata",
-                "--retry-interval-max=10s",
-            ],
-        )?,
-        sidecar(
-            "snapshot-controller",
-            "snapshot-controller",
-            &["--retry-interval-max=10s"],
-        )?,
-    ])
+    fn kubelet(&self) -> Vec<String> {
+        vec![
+            format!("--config={}", self.file("config/kubelet.json")),
+            format!("--kubeconfig={}", self.file("config/kubelet.kubeconfig")),
+            format!("--hostname-override={NODE}"),
+            format!("--node-ip={}", self.node),
+        ]
+    }
+
+    fn driver(&self) -> Vec<String> {
+        vec![
+            format!("--socket={CSI_FOLDER}/csi.sock"),
+            format!("--data={}", self.file("volumes")),
+            format!("--node={NODE}"),
+            "--kubelet-registration=/var/lib/kubelet/plugins_registry".to_owned(),
+            format!("--faults={}", self.file("faults.json")),
+        ]
+    }
+
+    fn csi_helper(&self, process: &str) -> Vec<String> {
+        let mut arguments = self.snapshot_controller();
+        arguments.extend([
+            format!("--csi-address={CSI_FOLDER}/csi.sock"),
+            "--timeout=60s".to_owned(),
+        ]);
+        // Volumes and snapshots are told whose they are: a test's faults are for its namespace only.
+        if process != "csi-resizer" {
+            arguments.push("--extra-create-metadata".to_owned());
+        }
+        if process == "csi-provisioner" {
+            arguments.push("--feature-gates=Topology=true".to_owned());
+        }
+        arguments
+    }
+
+    /// What all controllers of CSI understand. A fault that a test injects is tried again soon.
+    fn snapshot_controller(&self) -> Vec<String> {
+        vec![
+            format!("--kubeconfig={}", self.place.kubeconfig().display()),
+            "--kube-api-qps=200".to_owned(),
+            "--kube-api-burst=400".to_owned(),
+            "--retry-interval-start=200ms".to_owned(),
+            "--retry-interval-max=5s".to_owned(),
+        ]
+    }
+
+    /// The CSI driver, which cargo builds beside this program; a copy, since cargo may build it anew at any time.
+    fn csi_driver(&self) -> Result<Option<PathBuf>> {
+        let this = std::env::current_exe().context("cannot find this program")?;
+        let built = this.with_file_name("csi-driver");
+        let copy = self.place.file("csi-driver");
+        if built.exists() {
+            let draft = self.place.file("csi-driver.new");
+            fs::copy(&built, &draft).with_context(|| format!("cannot copy {}", built.display()))?;
+            fs::rename(&draft, &copy)?;
+        }
+        Ok(copy.exists().then_some(copy))
+    }
 }

@@ -1,136 +1,157 @@
-//! Certificates of one cluster, and the kubeconfigs made of them.
+//! Keys and certificates of all parts, made anew for each cluster.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt as _;
 
-use anyhow::Result;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
 
-use crate::address::API_SERVICE;
-use crate::config::NODE;
+use crate::place::Place;
 
-/// Who talks to the API: the file's name, the user and the group.
+/// Who calls the API: the file's name, the user and the group.
 const CLIENTS: [(&str, &str, &str); 7] = [
     ("admin", "kubernetes-admin", "system:masters"),
     (
-        "apiserver-kubelet-client",
-        "kube-apiserver",
+        "kubelet-client",
+        "kube-apiserver-kubelet-client",
         "system:masters",
     ),
-    (
-        "controller-manager",
-        "system:kube-controller-manager",
-        "syncline",
-    ),
-    ("scheduler", "system:kube-scheduler", "syncline"),
-    ("proxy", "system:kube-proxy", "syncline"),
-    ("csi", "csi", "system:masters"),
-    ("dns", "dns", "system:masters"),
+    ("controller-manager", "system:kube-controller-manager", ""),
+    ("scheduler", "system:kube-scheduler", ""),
+    ("kubelet", "system:node:node", "system:nodes"),
+    ("proxy", "system:kube-proxy", ""),
+    ("dns", "system:coredns", ""),
 ];
 
-/// The authority that signs everything.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate: String,
-}
+/// Writes keys, certificates and the kubeconfig of each client.
+pub(crate) fn make(place: &Place, node: Ipv4Addr, first_service: Ipv4Addr) -> Result<()> {
+    let authority_key = KeyPair::generate()?;
+    let mut params = subject("syncline test cluster", "", Vec::new())?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
+    let authority = params.self_signed(&authority_key)?.pem();
+    write(place, "pki/ca.crt", &authority)?;
+    write(place, "pki/ca.key", &authority_key.serialize_pem())?;
+    let issuer = Issuer::new(params, authority_key);
 
-impl Authority {
-    fn new() -> Result<Self> {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "cluster for tests");
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
-        let key = KeyPair::generate()?;
-        let certificate = params.self_signed(&key)?.pem();
-        Ok(Self {
-            issuer: Issuer::new(params, key),
-            certificate,
-        })
-    }
-
-    /// Writes `NAME.crt` and `NAME.key` for a client.
-    fn client(&self, folder: &Path, (name, user, group): (&str, &str, &str)) -> Result<()> {
-        let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, group);
-        params.distinguished_name.push(DnType::CommonName, user);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(folder, name, &params)
-    }
-
-    fn server(&self, folder: &Path, name: &str, addresses: &[IpAddr]) -> Result<()> {
-        let names = [
-            "kubernetes",
-            "kubernetes.default",
-            "kubernetes.default.svc",
-            "localhost",
-            NODE,
-        ];
-        let mut params = CertificateParams::new(names.map(str::to_owned).to_vec())?;
-        params
-            .subject_alt_names
-            .extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.sign(folder, name, &params)
-    }
-
-    fn sign(&self, folder: &Path, name: &str, params: &CertificateParams) -> Result<()> {
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        fs::write(folder.join(format!("{name}.crt")), certificate.pem())?;
-        fs::write(folder.join(format!("{name}.key")), key.serialize_pem())?;
-        Ok(())
-    }
-}
-
-/// Makes all certificates and the kubeconfigs `NAME.kubeconfig` of all clients in `folder`.
-pub(crate) fn make(folder: &Path, api: Ipv4Addr) -> Result<()> {
-    fs::create_dir_all(folder)?;
-    let authority = Authority::new()?;
-    fs::write(folder.join("ca.crt"), &authority.certificate)?;
-    let addresses = [api.into(), API_SERVICE.into(), Ipv4Addr::LOCALHOST.into()];
-    authority.server(folder, "apiserver", &addresses)?;
-    authority.server(folder, "kubelet-server", &addresses)?;
-    let node = format!("system:node:{NODE}");
-    for client in CLIENTS
-        .into_iter()
-        .chain([("kubelet", node.as_str(), "system:nodes")])
-    {
-        authority.client(folder, client)?;
-        let kubeconfig = kubeconfig(folder, client.0, api)?;
-        fs::write(folder.join(format!("{}.kubeconfig", client.0)), kubeconfig)?;
-    }
-    // Signs the tokens of service accounts.
-    fs::write(
-        folder.join("accounts.key"),
-        KeyPair::generate()?.serialize_pem(),
+    let mut names: Vec<String> = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+        "127.0.0.1",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    names.extend([node.to_string(), first_service.to_string()]);
+    let server = ExtendedKeyUsagePurpose::ServerAuth;
+    issue(
+        place,
+        "apiserver",
+        subject("kube-apiserver", "", names)?,
+        (server.clone(), &issuer),
     )?;
-    Ok(())
+    let names = vec!["node".to_owned(), node.to_string()];
+    issue(
+        place,
+        "kubelet-server",
+        subject("node", "", names)?,
+        (server, &issuer),
+    )?;
+    for (name, user, group) in CLIENTS {
+        let usage = ExtendedKeyUsagePurpose::ClientAuth;
+        issue(
+            place,
+            name,
+            subject(user, group, Vec::new())?,
+            (usage, &issuer),
+        )?;
+        let file = match name {
+            "admin" => "kubeconfig".to_owned(),
+            name => format!("config/{name}.kubeconfig"),
+        };
+        write(place, &file, &kubeconfig(place, name, node)?)?;
+    }
+
+    let accounts = KeyPair::generate()?;
+    write(place, "pki/accounts.key", &accounts.serialize_pem())?;
+    write(place, "pki/accounts.pub", &accounts.public_key_pem())
 }
 
-fn kubeconfig(folder: &Path, name: &str, api: Ipv4Addr) -> Result<String> {
-    let data =
-        |file: String| -> Result<String> { Ok(STANDARD.encode(fs::read(folder.join(file))?)) };
-    Ok(format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: tests\n\
-         clusters:\n- name: tests\n  cluster:\n    server: https://{api}:6443\n    certificate-authority-data: {}\n\
-         users:\n- name: {name}\n  user:\n    client-certificate-data: {}\n    client-key-data: {}\n\
-         contexts:\n- name: tests\n  context: {{cluster: tests, user: {name}}}\n",
-        data("ca.crt".to_owned())?,
-        data(format!("{name}.crt"))?,
-        data(format!("{name}.key"))?
-    ))
+fn subject(name: &str, group: &str, alternatives: Vec<String>) -> Result<CertificateParams> {
+    let mut params = CertificateParams::new(alternatives)?;
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, name);
+    if !group.is_empty() {
+        subject.push(DnType::OrganizationName, group);
+    }
+    params.distinguished_name = subject;
+    Ok(params)
+}
+
+fn issue(
+    place: &Place,
+    name: &str,
+    mut params: CertificateParams,
+    (usage, issuer): (ExtendedKeyUsagePurpose, &Issuer<'_, KeyPair>),
+) -> Result<()> {
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![usage];
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, issuer)?;
+    write(place, &format!("pki/{name}.crt"), &certificate.pem())?;
+    write(place, &format!("pki/{name}.key"), &key.serialize_pem())
+}
+
+/// Self-contained for people, who copy it elsewhere; JSON is YAML.
+fn kubeconfig(place: &Place, name: &str, node: Ipv4Addr) -> Result<String> {
+    let inline = |file: String| -> Result<String> {
+        let content = fs::read(place.file(&file)).with_context(|| format!("cannot read {file}"))?;
+        Ok(base64(&content))
+    };
+    let config = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "syncline-test",
+        "clusters": [{"name": "syncline-test", "cluster": {
+            "server": format!("https://{node}:{}", crate::config::API_PORT),
+            "certificate-authority-data": inline("pki/ca.crt".to_owned())?,
+        }}],
+        "users": [{"name": name, "user": {
+            "client-certificate-data": inline(format!("pki/{name}.crt"))?,
+            "client-key-data": inline(format!("pki/{name}.key"))?,
+        }}],
+        "contexts": [{"name": "syncline-test", "context": {
+            "cluster": "syncline-test", "user": name, "namespace": "default",
+        }}],
+    });
+    Ok(serde_json::to_string_pretty(&config)?)
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+fn write(place: &Place, name: &str, content: &str) -> Result<()> {
+    let path = place.file(name);
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path);
+    file.and_then(|mut file| file.write_all(content.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
 }

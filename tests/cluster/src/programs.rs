@@ -1,216 +1,244 @@
-//! The programs of the cluster: built once from pinned Go modules, kept by the hash of what pins them.
+//! The Go programs: built once per state of their modules, kept outside the checkout.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest as _, Sha256};
 
-use crate::command::{note, output, run};
-use crate::folders::{cache, sources};
+use crate::{place, say, shell};
 
-/// The version of Kubernetes, as its programs shall tell it. `kube/go.mod` pins the same.
-pub(crate) const KUBERNETES: &str = "v1.36.3";
-/// The least version of Go, as (major, minor).
+/// The folder with the modules.
+const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
+/// Clients read the version from these variables; without them it is v0.0.0-master.
+const KUBE_FLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
+    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
+const PLAIN_FLAGS: &str = "-s -w";
+/// The Go that the modules ask for.
 const GO: (u32, u32) = (1, 26);
-/// Debian's packages that the node needs.
-const PACKAGES: [&str; 8] = [
-    "btrfs-progs",
-    "conntrack",
-    "containernetworking-plugins",
-    "iproute2",
-    "iptables",
-    "nftables",
-    "runc",
-    "util-linux",
+
+/// One Go module below this folder.
+struct Module {
+    name: &'static str,
+    /// What `go build` is to build.
+    target: &'static str,
+    linker_flags: &'static str,
+    /// A program that a test does not look for under the name that Go gives it.
+    renamed: Option<(&'static str, &'static str)>,
+}
+
+const MODULES: [Module; 7] = [
+    module("etcd", Some(("server", "etcd"))),
+    module("runtime", None),
+    Module {
+        linker_flags: KUBE_FLAGS,
+        ..module("kube", None)
+    },
+    module("csi", None),
+    module("helm", None),
+    module("coredns", None),
+    Module {
+        target: ".",
+        ..module("pause", None)
+    },
 ];
-/// The modules, those first that take longest.
-const MODULES: [&str; 7] = ["kube", "csi", "helm", "coredns", "runtime", "etcd", "pause"];
-/// A file that says that a module's folder is complete.
-const COMPLETE: &str = ".complete";
 
-/// Where a module's programs lie, built or not.
-fn folder(module: &str) -> Result<PathBuf> {
-    let source = sources().join(module);
-    let mut pins = vec![KUBERNETES.to_owned()];
-    for entry in ["go.mod", "go.sum", "main.go"] {
-        pins.push(fs::read_to_string(source.join(entry)).unwrap_or_default());
+const fn module(name: &'static str, renamed: Option<(&'static str, &'static str)>) -> Module {
+    Module {
+        name,
+        target: "tool",
+        linker_flags: PLAIN_FLAGS,
+        renamed,
     }
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in pins.join("\n").bytes() {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    Ok(cache()?.join(format!("{module}-{hash:016x}")))
 }
 
-/// Builds what is missing, and installs the packages that are.
-pub(crate) fn build() -> Result<()> {
-    let ensure_tools = sources().join("../tools/ensure-tools");
-    let installed = Command::new(ensure_tools).args(PACKAGES).status()?;
-    ensure!(installed.success(), "the node's packages are missing");
-    for module in MODULES {
-        let folder = folder(module)?;
-        if folder.join(COMPLETE).exists() {
-            continue;
+/// Where the built programs are.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    /// One folder with all of them.
+    pub(crate) folder: PathBuf,
+}
+
+impl Programs {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The definitions of the snapshot resources, which belong to the snapshot controller.
+    pub(crate) fn snapshot_crds(&self) -> Result<PathBuf> {
+        // kubectl does not follow a link to a folder.
+        fs::canonicalize(self.folder.join("crd")).context("the snapshot resources are not there")
+    }
+
+    /// A command with one of them.
+    pub(crate) fn command(&self, name: &str) -> Command {
+        Command::new(self.path(name))
+    }
+}
+
+/// Builds what is missing, and gathers all programs in one folder.
+pub(crate) fn build() -> Result<Programs> {
+    let cache = place::cache()?;
+    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let lock = File::create(cache.join("build.lock")).context("cannot write to the cache")?;
+    flock(&lock, FlockOperation::LockExclusive).context("cannot lock the cache")?;
+
+    let mut built = Vec::new();
+    for module in &MODULES {
+        let folder = cache.join(format!("{}-{}", module.name, hash_of(module)?));
+        if !folder.exists() {
+            check_go()?;
+            say::step(&format!("building {}", module.name), || {
+                build_module(module, &folder)
+            })?;
         }
-        check_go()?;
-        let start = Instant::now();
-        note(&format!("building {module} (once)"));
-        build_module(module, &folder)?;
-        note(&format!(
-            "built {module} in {} s",
-            start.elapsed().as_secs()
-        ));
+        built.push(folder);
     }
-    link_tools()
+    gather(&cache, &built)
 }
 
-fn build_module(module: &str, folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder)?;
-    let what = if module == "pause" { "." } else { "tool" };
-    let version = "k8s.io/component-base/version";
-    let (major, minor) = KUBERNETES
-        .trim_start_matches('v')
-        .split_once('.')
-        .unwrap_or_default();
-    let minor = minor.split('.').next().unwrap_or_default();
-    let flags = format!(
-        "-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
-    );
-    let flags = if module == "kube" {
-        flags.as_str()
-    } else {
-        "-s -w"
-    };
-    let built = Command::new("go")
-        .args([
-            "build",
-            "-mod=readonly",
-            "-trimpath",
-            "-buildvcs=false",
-            "-ldflags",
-            flags,
-            "-o",
-        ])
-        .arg(format!("{}/", folder.display()))
-        .arg(what)
-        .current_dir(sources().join(module))
+/// The module's pinned state: what `go.sum` says, and how it is built.
+fn hash_of(module: &Module) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(module.linker_flags);
+    for file in ["go.mod", "go.sum", "main.go"] {
+        let path = source(module).join(file);
+        match fs::read(&path) {
+            Ok(content) => hash.update(content),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        }
+    }
+    Ok(place::hex(&hash.finalize()).chars().take(12).collect())
+}
+
+fn source(module: &Module) -> PathBuf {
+    Path::new(SOURCE).join(module.name)
+}
+
+/// Builds beside the folder and moves it there when all is well, so that a folder is always whole.
+fn build_module(module: &Module, folder: &Path) -> Result<()> {
+    let draft = folder.with_extension("building");
+    let _ = fs::remove_dir_all(&draft);
+    fs::create_dir_all(&draft)?;
+    let mut target = draft.clone().into_os_string();
+    target.push("/");
+    shell::output(
+        go(module)
+            .args(["build", "-trimpath", "-ldflags", module.linker_flags, "-o"])
+            .arg(target)
+            .arg(module.target),
+    )?;
+    if let Some((from, to)) = module.renamed {
+        fs::rename(draft.join(from), draft.join(to))?;
+    }
+    if module.name == "csi" {
+        copy_crds(module, &draft.join("crd"))?;
+    }
+    fs::rename(&draft, folder)
+        .with_context(|| format!("cannot move the programs to {}", folder.display()))
+}
+
+fn go(module: &Module) -> Command {
+    let mut command = Command::new("go");
+    command
+        .current_dir(source(module))
         .env("CGO_ENABLED", "0")
         .env("GOTOOLCHAIN", "local")
-        .env("GOFLAGS", "")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .context("go could not be started")?;
-    ensure!(built.success(), "tests/cluster/{module} did not build");
-    if module == "csi" {
-        keep_snapshot_kinds(folder)?;
+        .env("GOFLAGS", "-mod=readonly");
+    command
+}
+
+fn copy_crds(module: &Module, to: &Path) -> Result<()> {
+    let client = "github.com/kubernetes-csi/external-snapshotter/client/v8";
+    let folder = shell::output(go(module).args(["list", "-m", "-f", "{{.Dir}}", client]))?;
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(Path::new(folder.trim()).join("config/crd"))? {
+        let name = entry?.file_name();
+        if name != "kustomization.yaml" {
+            let from = Path::new(folder.trim()).join("config/crd").join(&name);
+            fs::write(to.join(&name), fs::read(from)?)?;
+        }
     }
-    fs::write(folder.join(COMPLETE), "")?;
     Ok(())
 }
 
 fn check_go() -> Result<()> {
-    let cure = format!(
-        "The cluster for tests needs Go {}.{} or newer to be built. Cure: install it and put it on the PATH",
-        GO.0, GO.1
-    );
-    let Ok(text) = run("go", &["env", "GOVERSION"]) else {
-        bail!("{cure}")
+    let cure =
+        "install it (https://go.dev/dl) and put it in PATH; `make test` and `make demo` need no Go";
+    let Ok(said) = shell::output(&mut shell::command(&["go", "env", "GOVERSION"])) else {
+        bail!(
+            "the cluster for tests is built with Go {}.{} or newer, which is not here: {cure}",
+            GO.0,
+            GO.1
+        );
     };
-    let mut numbers = text
-        .trim()
-        .trim_start_matches("go")
-        .split('.')
-        .map(|part| part.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    ensure!(
-        version >= GO,
-        "{cure} (this is Go {}.{})",
-        version.0,
-        version.1
-    );
-    Ok(())
-}
-
-/// A program, by its module and name.
-pub(crate) fn program(module: &str, name: &str) -> Result<PathBuf> {
-    let path = folder(module)?.join(name);
-    ensure!(
-        path.exists(),
-        "{} is not built; run `test-cluster build`",
-        path.display()
-    );
-    Ok(path)
-}
-
-/// A program of this workspace, which lies where this one does.
-pub(crate) fn beside(name: &str) -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let path = own.with_file_name(name);
-    ensure!(
-        path.exists(),
-        "{} is not built; run `cargo build --workspace`",
-        path.display()
-    );
-    Ok(path)
-}
-
-/// The folder that has all stock tools side by side.
-pub(crate) fn tools() -> Result<PathBuf> {
-    Ok(cache()?.join("tools"))
-}
-
-fn link_tools() -> Result<()> {
-    let tools = tools()?;
-    fs::create_dir_all(&tools)?;
-    for (module, name) in [
-        ("kube", "kubectl"),
-        ("helm", "helm"),
-        ("csi", "csi-sanity"),
-        ("runtime", "ctr"),
-        ("etcd", "server"),
-        ("kube", "kube-apiserver"),
-    ] {
-        let shown = if name == "server" { "etcd" } else { name };
-        let draft = tools.join(format!(".{shown}.{}", std::process::id()));
-        let _ = fs::remove_file(&draft);
-        std::os::unix::fs::symlink(folder(module)?.join(name), &draft)?;
-        fs::rename(&draft, tools.join(shown))?;
+    if version_of(&said).is_none_or(|version| version < GO) {
+        bail!(
+            "the cluster for tests is built with Go {}.{} or newer, this is {}: {cure}",
+            GO.0,
+            GO.1,
+            said.trim()
+        );
     }
     Ok(())
 }
 
-/// The folder with the definitions of the snapshot kinds.
-pub(crate) fn snapshot_kinds() -> Result<PathBuf> {
-    Ok(folder("csi")?.join("crds"))
+/// Major and minor number of `go1.26.8`.
+fn version_of(said: &str) -> Option<(u32, u32)> {
+    let mut numbers = said.trim().strip_prefix("go")?.split('.');
+    let digits = |part: &str| {
+        let end = part
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(part.len());
+        part.get(..end)?.parse().ok()
+    };
+    Some((digits(numbers.next()?)?, digits(numbers.next()?)?))
 }
 
-/// They are part of a module that the snapshotter requires.
-fn keep_snapshot_kinds(folder: &Path) -> Result<()> {
-    let mut list = Command::new("go");
-    list.args([
-        "list",
-        "-mod=readonly",
-        "-m",
-        "-f",
-        "{{.Dir}}",
-        "github.com/kubernetes-csi/external-snapshotter/client/v8",
-    ])
-    .current_dir(sources().join("csi"))
-    .env("GOTOOLCHAIN", "local")
-    .env("GOFLAGS", "");
-    let source = PathBuf::from(output(&mut list)?.trim()).join("config/crd");
-    let target = folder.join("crds");
-    fs::create_dir_all(&target)?;
-    for entry in fs::read_dir(&source)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snapshot.storage.k8s.io_") {
-            fs::write(target.join(&*name), fs::read(entry.path())?)?;
+/// One folder of links to all programs; its name changes with them.
+fn gather(cache: &Path, built: &[PathBuf]) -> Result<Programs> {
+    let mut hash = Sha256::new();
+    for folder in built {
+        hash.update(folder.as_os_str().as_encoded_bytes());
+    }
+    let hash: String = place::hex(&hash.finalize()).chars().take(12).collect();
+    let folder = cache.join(format!("tools-{hash}"));
+    if !folder.exists() {
+        let draft = folder.with_extension("building");
+        let _ = fs::remove_dir_all(&draft);
+        fs::create_dir_all(&draft)?;
+        for program in built {
+            for entry in fs::read_dir(program)? {
+                let entry = entry?;
+                symlink(entry.path(), draft.join(entry.file_name()))?;
+            }
         }
+        fs::rename(&draft, &folder)?;
     }
-    Ok(())
+    Ok(Programs { folder })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_go_is_read() {
+        assert_eq!(version_of("go1.26.8\n"), Some((1, 26)));
+        assert_eq!(version_of("go1.27rc1"), Some((1, 27)));
+        assert_eq!(version_of("devel"), None);
+    }
+
+    #[test]
+    fn a_module_is_known_by_what_it_pins() {
+        let [one, two, ..] = &MODULES;
+        assert_ne!(hash_of(one).unwrap(), hash_of(two).unwrap());
+        assert_eq!(hash_of(one).unwrap(), hash_of(one).unwrap());
+    }
 }
