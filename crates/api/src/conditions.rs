@@ -8,6 +8,11 @@ pub const SYNCHRONIZING: &str = "Synchronizing";
 /// Type of the condition that says whether the last reconciliation went well.
 pub const RECONCILED: &str = "Reconciled";
 
+/// Type of the condition that says that a run could not preserve everything; it is there only then.
+pub const PRESERVED: &str = "Preserved";
+/// Reason of `Preserved=False`.
+pub const UNPRIVILEGED_MOVER: &str = "UnprivilegedMover";
+
 /// Reason of `Synchronizing=True`.
 pub const SYNC_IN_PROGRESS: &str = "SyncInProgress";
 /// Reason of `Synchronizing=False`: the next run waits for its time.
@@ -127,6 +132,17 @@ pub fn reconcile_error(generation: Option<i64>, message: &str) -> NewCondition {
         holds: false,
         reason: RECONCILE_ERROR,
         message: message.to_owned(),
+        observed_generation: generation,
+    }
+}
+
+/// The last run could not preserve everything; `message` names what.
+pub fn not_preserved(generation: Option<i64>, message: String) -> NewCondition {
+    NewCondition {
+        type_: PRESERVED,
+        holds: false,
+        reason: UNPRIVILEGED_MOVER,
+        message,
         observed_generation: generation,
     }
 }

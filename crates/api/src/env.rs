@@ -10,6 +10,8 @@ pub const DESTINATION_PATH: &str = "DESTINATION_PATH";
 pub const DESTINATION_USER: &str = "DESTINATION_USER";
 /// The address of this pod, which servers listen on.
 pub const POD_IP: &str = "POD_IP";
+/// The device that is replicated, where the volume is one instead of a file system. For both sides.
+pub const BLOCK_DEVICE: &str = "BLOCK_DEVICE";
 /// Entries that the source held at its last successful run, `lost+found` apart.
 pub const LAST_SYNCED_ENTRIES: &str = "LAST_SYNCED_ENTRIES";
 /// `1` lets this run send a source that has become empty.

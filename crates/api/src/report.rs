@@ -19,6 +19,10 @@ pub const VERSION: u32 = 1;
 
 /// Largest explanation, in bytes; it is the beginning that is kept.
 const LONGEST_MESSAGE: usize = 1024;
+/// Most of what was not preserved that a report lists.
+pub const MOST_UNPRESERVED: usize = 8;
+/// Largest entry of that list, in bytes.
+const LONGEST_UNPRESERVED: usize = 96;
 /// Largest word, in bytes.
 const LONGEST_WORD: usize = 64;
 
@@ -89,6 +93,10 @@ pub struct Report {
     /// Tries that were needed, 1 for none in vain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<i32>,
+    /// What the transfer could not preserve, because a mover ran without the rights for it. At most [`MOST_UNPRESERVED`]
+    /// entries are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unpreserved: Vec<String>,
 }
 
 /// Why a termination message is not a report.
@@ -141,6 +149,7 @@ impl Report {
             files_transferred: None,
             total_bytes: None,
             attempts: None,
+            unpreserved: Vec::new(),
         }
     }
 
@@ -159,6 +168,12 @@ impl Report {
                 .as_ref()
                 .map(|message| start_of(message, LONGEST_MESSAGE)),
             logs: tail(&self.logs, LONGEST_LOGS).to_owned(),
+            unpreserved: self
+                .unpreserved
+                .iter()
+                .take(MOST_UNPRESERVED)
+                .map(|entry| start_of(entry, LONGEST_UNPRESERVED))
+                .collect(),
             ..self.clone()
         };
         loop {
@@ -193,6 +208,40 @@ impl Report {
             })
         }
     }
+}
+
+/// The word by which a line with a report is known.
+const REPORT: &str = "report";
+
+/// A report as it stands in the mover's output.
+#[derive(Serialize, Deserialize)]
+struct ReportLine {
+    syncline: String,
+    report: Report,
+}
+
+impl Report {
+    /// The line, without a line break, by which a mover says early what its termination message will say: whoever follows
+    /// the log knows it before the kubelet has seen the container's end.
+    pub fn to_line(&self) -> String {
+        // As the termination message has it, in the same bounds.
+        let report = Self::parse(&self.to_termination_message()).unwrap_or_else(|_| self.clone());
+        let line = ReportLine {
+            syncline: REPORT.to_owned(),
+            report,
+        };
+        serde_json::to_string(&line).unwrap_or_default()
+    }
+}
+
+/// Reads a line of a mover's output; `None` for the lines that hold no report of this version.
+pub fn parse_report_line(line: &str) -> Option<Report> {
+    let line = line.trim();
+    if !line.starts_with('{') {
+        return None;
+    }
+    let line: ReportLine = serde_json::from_str(line).ok()?;
+    (line.syncline == REPORT && line.report.version == VERSION).then_some(line.report)
 }
 
 /// The word by which a line of progress is known.

@@ -23,6 +23,34 @@ fn a_report_reads_back_as_it_was_written() {
 }
 
 #[test]
+fn a_report_in_the_log_is_told_from_progress_and_from_words_for_people() {
+    let mut report = Report::successful("rsync", Role::Destination);
+    report.unpreserved = vec!["owners".to_owned()];
+    let line = report.to_line();
+    assert!(!line.contains('\n'));
+    assert_eq!(report::parse_report_line(&line), Some(report));
+    assert_eq!(report::parse_line(&line), None, "it is no progress");
+    let progress = Progress::default().to_line();
+    for other in [progress.as_str(), "done", "{", &format!("| {line}"), &line.replace("\"version\":1", "\"version\":2")] {
+        assert_eq!(report::parse_report_line(other), None, "{other}");
+    }
+}
+
+#[test]
+fn what_was_not_preserved_never_makes_a_report_too_long() {
+    let mut report = Report::successful("rsync", Role::Source);
+    report.unpreserved = vec!["\u{1}".repeat(10_000); 100];
+    report.logs = "\u{1}".repeat(10_000);
+    report.message = Some("\u{1}".repeat(10_000));
+    let text = report.to_termination_message();
+    assert!(text.len() <= report::LONGEST_TERMINATION_MESSAGE);
+    assert_eq!(
+        Report::parse(&text).expect("a report").unpreserved.len(),
+        report::MOST_UNPRESERVED
+    );
+}
+
+#[test]
 fn a_failure_says_why() {
     let failed = Report::failed(
         "rsync",
