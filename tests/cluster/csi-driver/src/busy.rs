@@ -1,15 +1,17 @@
-//! Two calls never work on the same object at once: the second is told to come again, as CSI asks for.
+//! Two calls never work on the same object at once: the second waits, and is told to come again when that takes long.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::error::Fault;
 
+/// How long a call waits for another one. Callers that are sent away come again after longer pauses each time.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Objects that calls work on now.
 #[derive(Clone, Default)]
-pub(crate) struct Busy {
-    keys: Arc<Mutex<HashSet<String>>>,
-}
+pub(crate) struct Busy(Arc<(Mutex<HashSet<String>>, Condvar)>);
 
 /// Holds an object until it goes out of scope.
 pub(crate) struct Held {
@@ -18,8 +20,13 @@ pub(crate) struct Held {
 }
 
 impl Busy {
+    /// Takes the object, as soon as nobody else has it. Blocks.
     pub(crate) fn take(&self, key: &str) -> Result<Held, Fault> {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let (keys, freed) = &*self.0;
+        let keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut keys, _) = freed
+            .wait_timeout_while(keys, PATIENCE, |keys| keys.contains(key))
+            .unwrap_or_else(PoisonError::into_inner);
         if !keys.insert(key.to_owned()) {
             return Err(Fault::Aborted(format!(
                 "another call works on {key}: come again"
@@ -34,11 +41,28 @@ impl Busy {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut keys = self
-            .busy
-            .keys
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        keys.remove(&self.key);
+        let (keys, freed) = &*self.busy.0;
+        keys.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.key);
+        freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_call_waits_for_the_first_and_another_object_does_not() {
+        let busy = Busy::default();
+        let first = busy.take("one").unwrap();
+        let _other = busy.take("two").unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| busy.take("one").map(drop));
+            assert!(!second.is_finished());
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
     }
 }

@@ -121,9 +121,9 @@ impl Driver {
         let driver = Arc::clone(self);
         let outcome = async {
             let effects = self.faults.meet(call.name, &call.subject).await?;
-            let held = self.busy.take(&call.key)?;
+            let key = call.key.clone();
             let done = tokio::task::spawn_blocking(move || {
-                let _held = held;
+                let _held = driver.busy.take(&key)?;
                 work(&driver, effects)
             });
             done.await.unwrap_or_else(|error| {
