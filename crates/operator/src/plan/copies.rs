@@ -13,11 +13,11 @@ use syncline_api::names::{self, Mover, Side};
 use super::draft::{Draft, reference};
 use super::placement::{Placement, access_modes, beside_users};
 use super::trigger::{self, Leave};
-use super::{Fault, Input, Kind, Object};
+use super::{Fault, Input, Kind, Object, target};
 use crate::kinds::{VolumeSnapshot, VolumeSnapshotOrigin, VolumeSnapshotSpec};
 use crate::observe::Found;
 use crate::quantity;
-use crate::subject::{annotation, has_label};
+use crate::subject::annotation;
 use crate::validate::{DestinationVolume, Image, PointInTime, SourceVolume, Target, Volume};
 
 /// How long a claim may be unbound before an event says so.
@@ -34,6 +34,8 @@ pub(super) struct Data {
     pub(super) claim: String,
     /// Whether it is mounted for reading only.
     pub(super) read_only: bool,
+    /// Whether it is a block device instead of a file system.
+    pub(super) block: bool,
     /// Where the mover has to run.
     pub(super) placement: Placement,
 }
@@ -47,7 +49,7 @@ pub(super) fn prepare(
     check_classes(input, volume)?;
     match volume {
         Volume::Source(source) => prepare_source(draft, input, source),
-        Volume::Destination(destination) => prepare_destination(draft, input, destination),
+        Volume::Destination(destination) => target::prepare(draft, input, destination),
     }
 }
 
@@ -65,7 +67,10 @@ pub(super) fn check(input: &Input<'_>, volume: &Volume) -> Result<(), Fault> {
     usable(input, name).map(|_| ())
 }
 
-fn usable<'a>(input: &Input<'a>, name: &str) -> Result<&'a PersistentVolumeClaim, Fault> {
+pub(super) fn usable<'a>(
+    input: &Input<'a>,
+    name: &str,
+) -> Result<&'a PersistentVolumeClaim, Fault> {
     let namespace = input.namespace().to_owned();
     let Some(claim) = &input.world.given_claim else {
         return Err(Fault::claim_missing(
@@ -81,17 +86,6 @@ fn usable<'a>(input: &Input<'a>, name: &str) -> Result<&'a PersistentVolumeClaim
         == Some("Lost")
     {
         return Err(Fault::ClaimLost {
-            namespace,
-            name: name.to_owned(),
-        });
-    }
-    if claim
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.volume_mode.as_deref())
-        == Some("Block")
-    {
-        return Err(Fault::BlockVolume {
             namespace,
             name: name.to_owned(),
         });
@@ -168,6 +162,7 @@ fn prepare_source(
         return Ok(Some(Data {
             claim: source.claim.clone(),
             read_only: read_only(claim),
+            block: is_block(claim),
             placement,
         }));
     }
@@ -181,6 +176,7 @@ fn prepare_source(
         return Ok(Some(Data {
             claim: name,
             read_only: read_only(copy),
+            block: is_block(copy),
             placement: Placement::default(),
         }));
     }
@@ -204,7 +200,7 @@ fn prepare_source(
     };
     trigger::mark(&mut copied.metadata, trigger);
     let related = reference("v1", "PersistentVolumeClaim", &copied.metadata);
-    let read_only = read_only(&copied);
+    let (read_only, block) = (read_only(&copied), is_block(&copied));
     draft.note(
         "PersistentVolumeClaimCreated",
         "CreatePersistentVolumeClaim",
@@ -215,6 +211,7 @@ fn prepare_source(
     Ok(Some(Data {
         claim: name,
         read_only,
+        block,
         placement: Placement::default(),
     }))
 }
@@ -435,7 +432,7 @@ fn size_of(claim: &PersistentVolumeClaim) -> Option<Quantity> {
     got.or_else(|| requested(claim).cloned())
 }
 
-fn requested(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
+pub(super) fn requested(claim: &PersistentVolumeClaim) -> Option<&Quantity> {
     claim
         .spec
         .as_ref()?
@@ -470,7 +467,7 @@ fn copy(
     }
 }
 
-fn requests(size: Option<Quantity>) -> VolumeResourceRequirements {
+pub(super) fn requests(size: Option<Quantity>) -> VolumeResourceRequirements {
     let requests = size.map(|size| [("storage".to_owned(), size)].into());
     VolumeResourceRequirements {
         requests,
@@ -483,115 +480,17 @@ fn read_only(claim: &PersistentVolumeClaim) -> bool {
     access_modes(claim) == ["ReadOnlyMany"]
 }
 
-fn prepare_destination(
+/// Whether a claim is a block device.
+pub(super) fn is_block(claim: &PersistentVolumeClaim) -> bool {
+    let spec = claim.spec.as_ref();
+    spec.and_then(|spec| spec.volume_mode.as_deref()) == Some("Block")
+}
+
+pub(super) fn remind_unbound(
     draft: &mut Draft<'_>,
     input: &Input<'_>,
-    destination: &DestinationVolume,
-) -> Result<Option<Data>, Fault> {
-    let (claim, present) = match &destination.target {
-        Target::Given(claim) => (claim.clone(), Some(usable(input, claim)?)),
-        Target::Made { .. } => {
-            let present = input.world.own_claim.as_ref();
-            if present.is_some_and(|claim| claim.metadata.deletion_timestamp.is_some()) {
-                return Ok(None);
-            }
-            own_volume(draft, input, &destination.target)?;
-            (
-                names::data_pvc(Mover::Rsync, Side::Destination, input.name()),
-                present,
-            )
-        }
-    };
-    let placement = match present {
-        Some(present) if destination.image == Image::Direct => beside_users(input, present)?,
-        _ => Placement::default(),
-    };
-    Ok(Some(Data {
-        claim,
-        read_only: false,
-        placement,
-    }))
-}
-
-/// Sees to a volume of our own: makes it, enlarges it, and lets it be temporary or not.
-fn own_volume(draft: &mut Draft<'_>, input: &Input<'_>, target: &Target) -> Result<(), Fault> {
-    let Target::Made {
-        capacity,
-        access_modes,
-        storage_class,
-        cleanup,
-    } = target
-    else {
-        return Ok(());
-    };
-    let name = names::data_pvc(Mover::Rsync, Side::Destination, input.name());
-    let metadata = if *cleanup {
-        input.temporary(name)
-    } else {
-        input.metadata(name)
-    };
-    let wanted = PersistentVolumeClaim {
-        metadata,
-        spec: Some(PersistentVolumeClaimSpec {
-            access_modes: Some(access_modes.clone()),
-            storage_class_name: storage_class.clone(),
-            volume_mode: Some("Filesystem".to_owned()),
-            resources: Some(requests(Some(capacity.clone()))),
-            ..PersistentVolumeClaimSpec::default()
-        }),
-        status: None,
-    };
-    let Some(present) = &input.world.own_claim else {
-        let related = reference("v1", "PersistentVolumeClaim", &wanted.metadata);
-        let text = "Made the volume that receives the data".to_owned();
-        draft.note(
-            "PersistentVolumeClaimCreated",
-            "CreatePersistentVolumeClaim",
-            text,
-            Some(related),
-        );
-        draft.plan.apply.push(Object::Claim(Box::new(wanted)));
-        return Ok(());
-    };
-    input.check_owned("PersistentVolumeClaim", Some(&present.metadata))?;
-    remind_unbound(draft, input, present);
-    let has = requested(present).and_then(quantity::bytes);
-    if quantity::bytes(capacity) < has {
-        return Err(Fault::CannotShrink {
-            capacity: capacity.0.clone(),
-            namespace: input.namespace().to_owned(),
-            name: present.metadata.name.clone().unwrap_or_default(),
-            present: requested(present)
-                .map(|size| size.0.clone())
-                .unwrap_or_default(),
-        });
-    }
-    let temporary = has_label(&present.metadata, labels::CLEANUP, &input.subject.uid);
-    if quantity::bytes(capacity) != has || temporary != *cleanup {
-        draft
-            .plan
-            .apply
-            .push(Object::Claim(Box::new(changed(present, wanted))));
-    }
-    Ok(())
-}
-
-/// `wanted` with what cannot be changed any more taken from `present`: an apply that left it out or differed would be
-/// refused. The storage class is filled in by the cluster when the spec names none.
-fn changed(
-    present: &PersistentVolumeClaim,
-    mut wanted: PersistentVolumeClaim,
-) -> PersistentVolumeClaim {
-    if let (Some(spec), Some(fixed)) = (wanted.spec.as_mut(), present.spec.as_ref()) {
-        spec.access_modes.clone_from(&fixed.access_modes);
-        spec.storage_class_name
-            .clone_from(&fixed.storage_class_name);
-        spec.volume_mode.clone_from(&fixed.volume_mode);
-    }
-    wanted
-}
-
-fn remind_unbound(draft: &mut Draft<'_>, input: &Input<'_>, claim: &PersistentVolumeClaim) {
+    claim: &PersistentVolumeClaim,
+) {
     let bound = claim
         .status
         .as_ref()

@@ -27,15 +27,19 @@ pub enum Fault {
         /// Its name.
         name: String,
     },
-    /// The claim is a block device.
+    /// A volume cannot become a device, or stop being one.
     #[error(
-        "PersistentVolumeClaim {namespace}/{name} has volumeMode Block, and the rsync mover of this version copies file systems only; replicate a claim with volumeMode Filesystem"
+        "spec.rsync.volumeMode is {wanted}, and PersistentVolumeClaim {namespace}/{name} has been made with {present}, which cannot change; set it back, or delete the claim to have it made anew"
     )]
-    BlockVolume {
-        /// Its namespace.
+    OtherVolumeMode {
+        /// What the spec says.
+        wanted: &'static str,
+        /// The claim's namespace.
         namespace: String,
-        /// Its name.
+        /// The claim's name.
         name: String,
+        /// What it has.
+        present: &'static str,
     },
     /// The user's Secret is not there.
     #[error(

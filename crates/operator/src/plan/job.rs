@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Container, EnvVar, EnvVarSource, ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Volume,
+    Container, EnvVar, EnvVarSource, ObjectFieldSelector, PersistentVolumeClaimVolumeSource,
+    Volume, VolumeDevice,
 };
 use serde::{Deserialize, Serialize};
 use syncline_api::names::{self, Mover, Side};
@@ -22,6 +23,8 @@ use crate::validate::{Image, Validated, Volume as Wish};
 pub const CONTAINER: &str = "rsync";
 /// Annotation of a Job: the arguments of its run that matter after the mover has ended.
 const RUN: &str = "syncline.dev/run";
+/// Where the pod finds a volume that is a block device; `VolSync`'s place.
+const DEVICE: &str = "/dev/block";
 /// Tries of a pod within one Job.
 const BACKOFF_LIMIT: i32 = 2;
 
@@ -178,6 +181,18 @@ fn parts(input: &Input<'_>, wish: &Validated, data: &Data, standing: &Standing) 
 }
 
 fn container(input: &Input<'_>, wish: &Validated, data: &Data) -> Container {
+    let mut mounts = vec![
+        mount("keys", "/keys", false),
+        mount("tempsshdir", "/root/.ssh", false),
+        mount("tempdir", "/tmp", false),
+    ];
+    if !data.block {
+        mounts.insert(0, mount("data", "/data", data.read_only));
+    }
+    let device = VolumeDevice {
+        name: "data".to_owned(),
+        device_path: DEVICE.to_owned(),
+    };
     Container {
         name: CONTAINER.to_owned(),
         image: Some(input.settings.mover_image.clone()),
@@ -187,18 +202,14 @@ fn container(input: &Input<'_>, wish: &Validated, data: &Data) -> Container {
                 .map(str::to_owned)
                 .to_vec(),
         ),
-        env: Some(environment(input, wish)),
-        volume_mounts: Some(vec![
-            mount("data", "/data", data.read_only),
-            mount("keys", "/keys", false),
-            mount("tempsshdir", "/root/.ssh", false),
-            mount("tempdir", "/tmp", false),
-        ]),
+        env: Some(environment(input, wish, data)),
+        volume_mounts: Some(mounts),
+        volume_devices: data.block.then(|| vec![device]),
         ..Container::default()
     }
 }
 
-fn environment(input: &Input<'_>, wish: &Validated) -> Vec<EnvVar> {
+fn environment(input: &Input<'_>, wish: &Validated, data: &Data) -> Vec<EnvVar> {
     let variable = |name: &str, value: String| EnvVar {
         name: name.to_owned(),
         value: Some(value),
@@ -233,12 +244,12 @@ fn environment(input: &Input<'_>, wish: &Validated) -> Vec<EnvVar> {
         all.extend(entries.map(|entries| variable(env::LAST_SYNCED_ENTRIES, entries.to_string())));
         all.extend(allowance(input).map(|_| variable(env::ALLOW_EMPTY_SOURCE, "1".to_owned())));
     }
-    all.extend(
-        wish.rsync
-            .path
-            .clone()
-            .map(|path| variable(env::DESTINATION_PATH, path)),
-    );
+    if data.block {
+        all.push(variable(env::BLOCK_DEVICE, DEVICE.to_owned()));
+    }
+    // A device has no folders.
+    let path = wish.rsync.path.clone().filter(|_| !data.block);
+    all.extend(path.map(|path| variable(env::DESTINATION_PATH, path)));
     all.extend(
         wish.rsync
             .user

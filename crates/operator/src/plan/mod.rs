@@ -31,6 +31,7 @@ mod pull;
 mod service;
 mod standing;
 mod stuck;
+mod target;
 #[cfg(test)]
 mod tests;
 mod trigger;

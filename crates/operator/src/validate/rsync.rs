@@ -52,17 +52,6 @@ fn of_source(spec: &RsyncSourceSpec) -> Result<Rsync, Invalid> {
 }
 
 fn of_destination(spec: &RsyncDestinationSpec) -> Result<Rsync, Invalid> {
-    if let Some(mode) = spec
-        .volume_mode
-        .as_deref()
-        .filter(|mode| *mode != "Filesystem")
-    {
-        return Err(Invalid::Field {
-            field: "spec.rsync.volumeMode",
-            value: mode.to_owned(),
-            expected: "the rsync mover of this version writes file systems only; use Filesystem or leave it out",
-        });
-    }
     Ok(Rsync {
         ssh_keys: given(spec.ssh_keys.as_deref()),
         service_type: service_type(spec.service_type.as_deref())?,

@@ -66,6 +66,8 @@ pub enum Target {
         access_modes: Vec<String>,
         /// Its storage class, when not the default.
         storage_class: Option<String>,
+        /// Whether it is a block device instead of a file system.
+        block: bool,
         /// Whether it goes after each run.
         cleanup: bool,
     },
@@ -93,7 +95,9 @@ pub(super) fn read(spec: &Spec) -> Result<Volume, Invalid> {
             source(spec.source_pvc.as_deref(), options).map(Volume::Source)
         }
         Spec::Destination(spec) => {
-            destination(&spec.rsync.as_ref().ok_or(missing)?.volume).map(Volume::Destination)
+            let rsync = spec.rsync.as_ref().ok_or(missing)?;
+            let block = is_block(rsync.volume_mode.as_deref())?;
+            destination(&rsync.volume, block).map(Volume::Destination)
         }
     }
 }
@@ -127,7 +131,10 @@ fn source(claim: Option<&str>, options: &SourceVolumeOptions) -> Result<SourceVo
     })
 }
 
-fn destination(options: &DestinationVolumeOptions) -> Result<DestinationVolume, Invalid> {
+fn destination(
+    options: &DestinationVolumeOptions,
+    block: bool,
+) -> Result<DestinationVolume, Invalid> {
     let image = match options.copy_method {
         Some(CopyMethod::Direct | CopyMethod::None) => Image::Direct,
         Some(CopyMethod::Snapshot) => Image::Snapshot,
@@ -145,7 +152,7 @@ fn destination(options: &DestinationVolumeOptions) -> Result<DestinationVolume, 
         .filter(|name| !name.is_empty());
     let target = match given {
         Some(claim) => Target::Given(claim),
-        None => made(options)?,
+        None => made(options, block)?,
     };
     Ok(DestinationVolume {
         target,
@@ -154,7 +161,7 @@ fn destination(options: &DestinationVolumeOptions) -> Result<DestinationVolume, 
     })
 }
 
-fn made(options: &DestinationVolumeOptions) -> Result<Target, Invalid> {
+fn made(options: &DestinationVolumeOptions, block: bool) -> Result<Target, Invalid> {
     let needed = |field| Invalid::Missing {
         field,
         purpose: "capacity and accessModes must be provided when destinationPVC is not; they describe the volume to make",
@@ -173,8 +180,21 @@ fn made(options: &DestinationVolumeOptions) -> Result<Target, Invalid> {
                 .ok_or_else(|| needed("spec.rsync.accessModes"))?,
         )?,
         storage_class: options.storage_class_name.clone(),
+        block,
         cleanup: options.cleanup_temp_pvc.unwrap_or(false),
     })
+}
+
+fn is_block(mode: Option<&str>) -> Result<bool, Invalid> {
+    match mode {
+        None | Some("" | "Filesystem") => Ok(false),
+        Some("Block") => Ok(true),
+        Some(other) => Err(Invalid::Field {
+            field: "spec.rsync.volumeMode",
+            value: other.to_owned(),
+            expected: "use Filesystem, which is the default, or Block",
+        }),
+    }
 }
 
 fn size(quantity: &Quantity) -> Result<Quantity, Invalid> {

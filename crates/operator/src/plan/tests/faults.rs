@@ -85,7 +85,7 @@ fn a_mistake_in_a_source_is_named(#[case] change: Value, #[case] words: &[&str])
 #[case::nothing(json!({"rsync": {"capacity": null, "accessModes": null}}), &["destinationPVC is not"])]
 #[case::no_modes(json!({"rsync": {"accessModes": null}}), &["spec.rsync.accessModes"])]
 #[case::clone(json!({"rsync": {"copyMethod": "Clone"}}), &["unsupported copyMethod", "Clone"])]
-#[case::block(json!({"rsync": {"volumeMode": "Block"}}), &["spec.rsync.volumeMode"])]
+#[case::block(json!({"rsync": {"volumeMode": "Blocks"}}), &["spec.rsync.volumeMode", "Blocks"])]
 #[case::no_claim(json!({"rsync": {"destinationPVC": "missing"}}), &["spec.rsync.destinationPVC", "site-a/missing"])]
 #[case::secret(json!({"rsync": {"sshKeys": "mine"}}), &["destination, destination.pub, source.pub"])]
 fn a_mistake_in_a_destination_is_named(#[case] change: Value, #[case] words: &[&str]) {

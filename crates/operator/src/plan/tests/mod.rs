@@ -6,6 +6,7 @@
     reason = "`json!` at the place of the call reads best by value"
 )]
 
+mod block;
 mod destination;
 mod faults;
 mod job;
