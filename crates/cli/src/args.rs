@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Volume(commands::volume::Arguments),
     /// Run the operator against a Kubernetes cluster
     Operator(Box<commands::operator::Arguments>),
+    /// Show what the operator would do with the replications there are, without doing it
+    Plan(commands::plan::Arguments),
     /// Print a completion script for a shell
     Completions(commands::completions::Arguments),
     /// Print the version

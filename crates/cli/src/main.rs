@@ -78,6 +78,7 @@ async fn run(command: Command, global: &args::Global) -> Result<(), Failure> {
         Command::Operator(arguments) => {
             commands::operator::run(&arguments, global, &mut printer).await
         }
+        Command::Plan(arguments) => commands::plan::run(&arguments, &target()?, &mut printer).await,
         Command::Completions(arguments) => commands::completions::run(&arguments, &mut printer),
         Command::Version => commands::version::run(&mut printer),
         Command::Mover(_) | Command::EmbeddedPodLauncher(_) => Ok(()),

@@ -34,6 +34,10 @@ fn the_documented_commands_are_accepted() {
         "syncline volume list -A",
         "syncline volume remove photos",
         "syncline operator --mover-image registry/syncline:1",
+        "syncline operator --movers rsync --leader-elect",
+        "syncline plan --all",
+        "syncline plan --all -n east -o json --movers rsync",
+        "syncline plan source/db destination/db -n east",
         "syncline completions bash",
         "syncline version",
     ] {
@@ -53,7 +57,9 @@ fn what_makes_no_sense_is_refused_as_wrong_usage() {
         "syncline delete pod x -f file",
         "syncline logs",
         "syncline volume add photos",
-        "syncline operator",
+        "syncline plan",
+        "syncline plan source/db --all",
+        "syncline operator --zap-log-level loud",
     ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
     }

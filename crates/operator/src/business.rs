@@ -40,6 +40,10 @@ mod tests {
 
     use super::*;
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "`json!` at the place of the call reads best by value"
+    )]
     fn subject(spec: Value, generation: Option<i64>) -> Subject {
         let mut source: ReplicationSource = serde_json::from_value(json!({
             "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource",

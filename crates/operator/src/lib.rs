@@ -22,6 +22,7 @@ pub mod observe;
 pub mod options;
 pub mod plan;
 mod populator;
+pub mod preview;
 pub mod quantity;
 pub mod queue;
 pub mod reconcile;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use kube::api::{
-    ApiResource, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams,
+    ApiResource, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams,
 };
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
@@ -261,6 +261,31 @@ impl Site {
         Ok(serde_json::to_value(merged)?)
     }
 
+    /// Merges `change` into an object's status.
+    pub async fn merge_status(&self, kind: &str, name: &str, change: Value) -> Result<Value> {
+        let merged = self
+            .api(kind)?
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(&change))
+            .await?;
+        Ok(serde_json::to_value(merged)?)
+    }
+
+    /// Creates an object as a controller of this name does that writes whole objects.
+    pub async fn create_as(&self, manager: &str, object: Value) -> Result<()> {
+        let object: DynamicObject = serde_json::from_value(object)?;
+        let kind = object
+            .types
+            .as_ref()
+            .map(|types| types.kind.clone())
+            .context("an object without kind")?;
+        let parameters = PostParams {
+            field_manager: Some(manager.to_owned()),
+            ..PostParams::default()
+        };
+        self.api(&kind)?.create(&parameters, &object).await?;
+        Ok(())
+    }
+
     /// The same site with another cap on its waits.
     #[must_use]
     pub fn within(&self, cap: Duration) -> Self {
@@ -389,7 +414,8 @@ fn api_of(client: &Client, kind: &str, namespace: Option<&str>) -> Result<Api<Dy
         "PersistentVolume" => ("", "v1", "persistentvolumes", false),
         "StorageClass" => ("storage.k8s.io", "v1", "storageclasses", false),
         "Deployment" => ("apps", "v1", "deployments", true),
-        "Lease" => ("coordination.k8s.io", "v1", "leases", true),
+        "Role" => ("rbac.authorization.k8s.io", "v1", "roles", true),
+        "RoleBinding" => ("rbac.authorization.k8s.io", "v1", "rolebindings", true),
         "PersistentVolumeClaim" => ("", "v1", "persistentvolumeclaims", true),
         "Pod" => ("", "v1", "pods", true),
         "Secret" => ("", "v1", "secrets", true),
@@ -399,6 +425,7 @@ fn api_of(client: &Client, kind: &str, namespace: Option<&str>) -> Result<Api<Dy
         "Endpoints" => ("", "v1", "endpoints", true),
         "Event" => ("", "v1", "events", true),
         "Job" => ("batch", "v1", "jobs", true),
+        "Lease" => ("coordination.k8s.io", "v1", "leases", true),
         "VolumeSnapshot" => ("snapshot.storage.k8s.io", "v1", "volumesnapshots", true),
         "VolumeSnapshotContent" => (
             "snapshot.storage.k8s.io",

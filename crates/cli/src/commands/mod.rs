@@ -7,6 +7,7 @@ pub(crate) mod get;
 pub(crate) mod logs;
 pub(crate) mod mover;
 pub(crate) mod operator;
+pub(crate) mod plan;
 pub(crate) mod pod_launcher;
 pub(crate) mod status;
 pub(crate) mod up;

@@ -40,6 +40,21 @@ pub(crate) struct Arguments {
     /// Where the operator serves /metrics, /healthz and /readyz [default: nowhere]; port 0 takes any
     #[arg(long, value_name = "ADDRESS:PORT")]
     http: Option<SocketAddr>,
+    /// Run the cluster alone; `syncline operator` can be started beside it, or several
+    #[arg(long, conflicts_with = "http")]
+    without_operator: bool,
+    /// A further image: pods that ask for NAME have the program at PATH as /NAME; can be repeated
+    #[arg(long = "image", value_name = "NAME=PATH", value_parser = image)]
+    images: Vec<(String, PathBuf)>,
+}
+
+fn image(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), PathBuf::from(path)))
+        }
+        _ => Err("it is written NAME=PATH".to_owned()),
+    }
 }
 
 pub(crate) async fn run(
@@ -58,19 +73,12 @@ pub(crate) async fn run(
     };
     let stop = CancellationToken::new();
     let _watch = stop::on_signal(&stop)?;
-    let cluster = start(&data).await?;
+    let cluster = start(&data, &arguments.images).await?;
     let client = cluster.client();
     serve_our_kinds(&client).await?;
-    let operator = Operator::bind(
-        client.clone(),
-        options(arguments.http),
-        Arc::new(SystemClock),
-    );
-    let operator = operator
-        .await
-        .map_err(|error| Failure::from(anyhow::Error::new(error)))?;
-    greet(&cluster, &data, operator.http_address(), printer);
-    let operator = tokio::spawn(operator.run(stop.clone()));
+    let operator = operator(arguments, &client).await?;
+    greet(&cluster, &data, operator.as_ref(), printer);
+    let operator = tokio::spawn(work(operator, stop.clone()));
     let applied = apply_all(&client, &manifests, None, printer).await;
     if applied.is_err() {
         stop.cancel();
@@ -86,7 +94,34 @@ pub(crate) async fn run(
         .map_err(|error| Failure::from(anyhow::Error::new(error).context("the operator ended")))
 }
 
-async fn start(data: &Path) -> Result<Cluster, Failure> {
+/// The operator, unless it is to be left out.
+async fn operator(arguments: &Arguments, client: &Client) -> Result<Option<Operator>, Failure> {
+    if arguments.without_operator {
+        return Ok(None);
+    }
+    Operator::bind(
+        client.clone(),
+        options(arguments.http),
+        Arc::new(SystemClock),
+    )
+    .await
+    .map(Some)
+    .map_err(|error| Failure::from(anyhow::Error::new(error)))
+}
+
+/// Works until `stop`, or just waits for it.
+async fn work(
+    operator: Option<Operator>,
+    stop: CancellationToken,
+) -> Result<(), syncline_operator::Error> {
+    if let Some(operator) = operator {
+        return operator.run(stop).await;
+    }
+    stop.cancelled().await;
+    Ok(())
+}
+
+async fn start(data: &Path, images: &[(String, PathBuf)]) -> Result<Cluster, Failure> {
     if data.is_file() {
         return Err(
             Failure::new(format!("{} is a file, not a folder", data.display()))
@@ -95,8 +130,10 @@ async fn start(data: &Path) -> Result<Cluster, Failure> {
     }
     let own = std::env::current_exe()
         .map_err(|error| Failure::from(error).context("cannot find this program's own file"))?;
+    let mut all: BTreeMap<String, PathBuf> = images.iter().cloned().collect();
+    all.insert(IMAGE.to_owned(), own);
     let config = Config {
-        images: BTreeMap::from([(IMAGE.to_owned(), own)]),
+        images: all,
         ..Config::new(data)
     };
     Cluster::start(config, Arc::new(syncline_embedded::clock::SystemClock))
@@ -152,12 +189,15 @@ async fn serve_our_kinds(client: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
-fn greet(cluster: &Cluster, data: &Path, http: Option<SocketAddr>, printer: &mut Printer) {
+fn greet(cluster: &Cluster, data: &Path, operator: Option<&Operator>, printer: &mut Printer) {
     printer.note(&format!("cluster     {}", cluster.url()));
     printer.note(&format!("data        {}", data.display()));
     printer.note(&format!("kubeconfig  {}", cluster.kubeconfig().display()));
-    printer.note("operator    runs in this process, rsync listens on port 2022 of each destination's address");
-    if let Some(address) = http {
+    printer.note(match operator {
+        Some(_) => "operator    runs in this process, rsync listens on port 2022 of each destination's address",
+        None => "operator    none; start one with `syncline operator --mover-image syncline --rsync-port 2022`",
+    });
+    if let Some(address) = operator.and_then(Operator::http_address) {
         printer.note(&format!("metrics     http://{address}"));
     }
     printer.note("");
@@ -202,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn a_data_path_that_is_a_file_is_told_as_such() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let Err(failure) = start(file.path()).await else {
+        let Err(failure) = start(file.path(), &[]).await else {
             panic!("it started on a file");
         };
         assert!(

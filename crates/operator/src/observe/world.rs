@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use syncline_api::status::Progress;
 
 use super::PullSecret;
+use crate::follow::Reported;
 use crate::kinds::VolumeSnapshot;
 
 /// Whether a class that a spec names exists.
@@ -106,6 +107,8 @@ pub struct World {
     pub log: Option<String>,
     /// What the running mover last said of its progress.
     pub progress: Option<Progress>,
+    /// What the mover reported in its log, which is earlier than its termination message.
+    pub reported: Option<Reported>,
     /// The user's claim: a source's, or the one a destination is to write to.
     pub given_claim: Option<PersistentVolumeClaim>,
     /// Our claim: a source's image, or the volume of a destination.

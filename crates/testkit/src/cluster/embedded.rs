@@ -51,6 +51,8 @@ pub struct Embedded {
     binary: PathBuf,
     guard: Mutex<Option<Child>>,
     manifests: Vec<PathBuf>,
+    /// Programs by the names of the images that hold them, for a cluster without an operator.
+    alone: Option<Vec<(&'static str, PathBuf)>>,
 }
 
 impl Embedded {
@@ -71,6 +73,15 @@ impl Embedded {
     pub async fn start_applying(who: Who, manifests: Vec<PathBuf>) -> Result<Self> {
         let mut cluster = Self::prepare(binary()?, &std::env::temp_dir(), who)?;
         cluster.manifests = manifests;
+        cluster.launch()?;
+        cluster.ready().await?;
+        Ok(cluster)
+    }
+
+    /// One without an operator, whose pods can have these images beside Syncline's: a name, and the program in it.
+    pub async fn start_alone(images: Vec<(&'static str, PathBuf)>) -> Result<Self> {
+        let mut cluster = Self::prepare(binary()?, &std::env::temp_dir(), Who::Caller)?;
+        cluster.alone = Some(images);
         cluster.launch()?;
         cluster.ready().await?;
         Ok(cluster)
@@ -97,6 +108,7 @@ impl Embedded {
             binary,
             guard: Mutex::new(None),
             manifests: Vec::new(),
+            alone: None,
         })
     }
 
@@ -129,9 +141,18 @@ impl Embedded {
     }
 
     fn up_arguments(&self) -> Vec<OsString> {
-        let mut arguments = ["up", "--http", "127.0.0.1:0", "--data"]
-            .map(OsString::from)
-            .to_vec();
+        let mut arguments = vec![OsString::from("up")];
+        match &self.alone {
+            Some(images) => {
+                arguments.push("--without-operator".into());
+                for (name, program) in images {
+                    let image = format!("{name}={}", program.display());
+                    arguments.extend(["--image".into(), image.into()]);
+                }
+            }
+            None => arguments.extend(["--http", "127.0.0.1:0"].map(OsString::from)),
+        }
+        arguments.push("--data".into());
         arguments.push(self.data().into());
         for manifest in &self.manifests {
             arguments.extend(["--filename".into(), manifest.into()]);

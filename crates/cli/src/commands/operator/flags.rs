@@ -41,6 +41,10 @@ pub(crate) struct Arguments {
 /// The images of the movers' pods.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Mover images")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the flags"
+)]
 pub(super) struct Images {
     /// Image of the mover pods; it holds this program as /syncline [default: the image of this release]
     #[arg(long, value_name = "IMAGE", env = "SYNCLINE_MOVER_IMAGE")]
@@ -95,6 +99,10 @@ pub(super) struct Serving {
 /// Several operators and the lease they share.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Several replicas")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the flags"
+)]
 pub(super) struct Election {
     /// Work only while holding the Lease b95b3104.backube of the operator's own namespace, which VolSync takes too
     #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(), num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
@@ -117,7 +125,7 @@ pub(super) struct Pods {
     /// Secrets of the operator's namespace that mover images are pulled with
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(super) mover_image_pull_secrets: Vec<String>,
-    /// OpenShift's security context constraints for privileged movers
+    /// The security context constraints (SCC) that privileged movers may use
     #[arg(long, value_name = "NAME", default_value = "volsync-privileged-mover")]
     pub(super) scc_name: String,
 }

@@ -24,6 +24,7 @@ use crate::stop;
 use options::Surroundings;
 
 pub(crate) use flags::Arguments;
+pub(crate) use options::movers;
 pub(crate) use zap::Zap;
 
 pub(crate) async fn run(

@@ -159,7 +159,7 @@ fn images(given: &Images) -> MoverImages {
 }
 
 /// Reads `--movers`; the names are those of the specs, or those in object names.
-pub(super) fn movers(names: &[String]) -> Result<Movers, Failure> {
+pub(crate) fn movers(names: &[String]) -> Result<Movers, Failure> {
     if names.is_empty() {
         return Ok(Movers::All);
     }

@@ -5,6 +5,10 @@ use clap::{Args, builder::BoolishValueParser};
 /// What to log, and how.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Logging")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the names are those of the flags"
+)]
 pub(crate) struct Zap {
     /// What to log: debug, info, error, panic, or a number above 0 for more and more
     #[arg(long, value_name = "LEVEL", value_parser = level)]

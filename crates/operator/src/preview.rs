@@ -1,0 +1,268 @@
+//! What the operator would do with what there is, without doing it: the very same observe, validate and plan, through a
+//! client that cannot write.
+
+use jiff::Timestamp;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use serde::Serialize;
+use syncline_api::conditions::{ERROR, SYNCHRONIZING};
+use syncline_api::names::Side;
+use syncline_api::{ReplicationDestination, ReplicationSource};
+
+use crate::business::is_ours;
+use crate::guard::read_only;
+use crate::kinds::{Key, kind_of};
+use crate::observe::{self, World};
+use crate::options::Options;
+use crate::plan::{Existing, Input, Kind, Moment, Object, Plan, is_of_volsync, plan};
+use crate::status::State;
+use crate::subject::Subject;
+use crate::validate::{Refusal, chosen_mover, validate};
+
+/// Objects a page of a list holds at most.
+const PAGE: u32 = 500;
+
+/// What would happen to one resource.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Preview {
+    /// `ReplicationSource` or `ReplicationDestination`.
+    pub kind: &'static str,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The field of the spec that chooses its mover, if there is exactly one.
+    pub mover: Option<&'static str>,
+    /// What would happen, in a word.
+    pub verdict: Verdict,
+    /// The same in a sentence.
+    pub message: String,
+    /// When the next scheduled run is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_sync_time: Option<Timestamp>,
+    /// Objects that the next step would make, or bring to what they should be, as `Kind/name`.
+    pub applies: Vec<String>,
+    /// Objects of which the next step would change a field.
+    pub changes: Vec<String>,
+    /// Objects that the next step would delete.
+    pub deletes: Vec<String>,
+    /// Whether it would write the status.
+    pub writes_status: bool,
+}
+
+/// What would happen to a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Verdict {
+    /// Not a byte of it would be touched.
+    LeftAlone,
+    /// Something keeps runs from happening.
+    Trouble,
+    /// It rests until its time comes.
+    Waits,
+    /// A run would start at once.
+    Starts,
+    /// A run of Syncline's goes on.
+    GoesOn,
+    /// A run of `VolSync`'s is left to finish.
+    FinishesVolSync,
+}
+
+/// Something could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The resources could not be listed.
+    #[error("the {what} could not be listed")]
+    List {
+        /// Which ones.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// What one of them depends on could not be read.
+    #[error(transparent)]
+    Observe(#[from] observe::Error),
+}
+
+/// All resources in a namespace, or in all of them: sources first, by namespace and name.
+pub async fn keys(client: &Client, namespace: Option<&str>) -> Result<Vec<Key>, Error> {
+    let mut all = listed::<ReplicationSource>(client, namespace, Side::Source).await?;
+    all.extend(listed::<ReplicationDestination>(client, namespace, Side::Destination).await?);
+    all.sort_by(|one, other| {
+        (&one.namespace, one.side, &one.name).cmp(&(&other.namespace, other.side, &other.name))
+    });
+    Ok(all)
+}
+
+async fn listed<K>(client: &Client, namespace: Option<&str>, side: Side) -> Result<Vec<Key>, Error>
+where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let client = read_only(client);
+    let api: Api<K> = match namespace {
+        Some(name) => Api::namespaced(client, name),
+        None => Api::all(client),
+    };
+    let mut parameters = ListParams::default().limit(PAGE);
+    let mut keys = Vec::new();
+    loop {
+        let page = api
+            .list_metadata(&parameters)
+            .await
+            .map_err(|source| Error::List {
+                what: kind_of(side),
+                source: Box::new(source),
+            })?;
+        keys.extend(page.items.iter().map(|item| Key {
+            side,
+            namespace: item.namespace().unwrap_or_default(),
+            name: item.name_any(),
+        }));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => parameters = parameters.continue_token(&token),
+            None => return Ok(keys),
+        }
+    }
+}
+
+/// What would happen to a resource now; `None` when it is no more.
+pub async fn preview(
+    client: &Client,
+    key: &Key,
+    options: &Options,
+    now: Timestamp,
+) -> Result<Option<Preview>, Error> {
+    let client = read_only(client);
+    let Some(resource) = observe::resource(&client, key).await? else {
+        return Ok(None);
+    };
+    let subject = resource.subject();
+    if !is_ours(&options.movers, &subject) {
+        let text = "its mover is not one that this operator looks after";
+        return Ok(Some(Preview::untouched(&subject, text)));
+    }
+    let settings = options.plan_settings();
+    let mut world = Box::pin(observe::world(&client, &subject, &settings)).await?;
+    world.may_start = true;
+    let moment = Moment {
+        now,
+        jitter: 0.0,
+        // Keys that are never written need no chance.
+        seeds: ([0; 32], [0; 32]),
+    };
+    let wish = validate(&subject, now, &settings.zone);
+    if let Err(Refusal::NotOurs) = wish {
+        let text = "an external provider looks after it";
+        return Ok(Some(Preview::untouched(&subject, text)));
+    }
+    let plan = plan(&Input {
+        subject: &subject,
+        wish: wish.as_ref(),
+        world: &world,
+        moment: &moment,
+        settings: &settings,
+    });
+    let writes_status = plan
+        .status
+        .as_ref()
+        .is_some_and(|state| resource.status_change(state).is_some());
+    Ok(Some(Preview::of(&subject, &world, &plan, writes_status)))
+}
+
+impl Preview {
+    fn untouched(subject: &Subject, message: &str) -> Self {
+        Self {
+            kind: kind_of(subject.key.side),
+            namespace: subject.key.namespace.clone(),
+            name: subject.key.name.clone(),
+            mover: chosen_mover(&subject.spec).map(syncline_api::names::Mover::field),
+            verdict: Verdict::LeftAlone,
+            message: message.to_owned(),
+            next_sync_time: None,
+            applies: Vec::new(),
+            changes: Vec::new(),
+            deletes: Vec::new(),
+            writes_status: false,
+        }
+    }
+
+    fn of(subject: &Subject, world: &World, plan: &Plan, writes_status: bool) -> Self {
+        let Some(state) = &plan.status else {
+            return Self::untouched(subject, "it is being deleted");
+        };
+        let (verdict, message) = verdict(subject, world, state);
+        Self {
+            verdict,
+            message,
+            next_sync_time: state.next_sync_time,
+            applies: plan.apply.iter().map(object_name).collect(),
+            changes: plan
+                .changes
+                .iter()
+                .map(|change| target_name(&change.target))
+                .collect(),
+            deletes: plan.delete.iter().map(target_name).collect(),
+            writes_status,
+            ..Self::untouched(subject, "")
+        }
+    }
+}
+
+fn verdict(subject: &Subject, world: &World, state: &State) -> (Verdict, String) {
+    let condition = state.condition(SYNCHRONIZING);
+    let said = condition.map_or("", |condition| condition.message.as_str());
+    if condition.is_some_and(|condition| condition.reason == ERROR) {
+        return (Verdict::Trouble, said.to_owned());
+    }
+    let runs = subject.state.last_sync_start_time.is_some();
+    match &world.job {
+        Some(job) if runs && is_of_volsync(job) => (
+            Verdict::FinishesVolSync,
+            "a run of VolSync's is under way; it is left to finish and counted".to_owned(),
+        ),
+        _ if runs && state.last_sync_start_time.is_some() => {
+            (Verdict::GoesOn, "a run is under way and goes on".to_owned())
+        }
+        _ if runs => (
+            Verdict::GoesOn,
+            "a run has ended and is recorded".to_owned(),
+        ),
+        _ if state.last_sync_start_time.is_some() => {
+            (Verdict::Starts, "a run starts at once".to_owned())
+        }
+        _ => (Verdict::Waits, said.to_owned()),
+    }
+}
+
+fn object_name(object: &Object) -> String {
+    fn named<K: kube::Resource<DynamicType = ()>>(object: &K) -> String {
+        format!(
+            "{}/{}",
+            K::kind(&()),
+            object.meta().name.as_deref().unwrap_or_default()
+        )
+    }
+    match object {
+        Object::ServiceAccount(object) => named(&**object),
+        Object::Role(object) => named(&**object),
+        Object::RoleBinding(object) => named(&**object),
+        Object::Secret(object) => named(&**object),
+        Object::Service(object) => named(&**object),
+        Object::Claim(object) => named(&**object),
+        Object::Snapshot(object) => named(&**object),
+        Object::Job(object) => named(&**object),
+    }
+}
+
+fn target_name(target: &Existing) -> String {
+    let kind = match target.kind {
+        Kind::Job => "Job",
+        Kind::Claim => "PersistentVolumeClaim",
+        Kind::Snapshot => "VolumeSnapshot",
+    };
+    format!("{kind}/{}", target.name)
+}
