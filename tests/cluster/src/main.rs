@@ -25,7 +25,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 
 use crate::cluster::Cluster;
-use crate::commands::{down, import, up};
+use crate::commands::{down, import, prove_down, up};
 use crate::control::Kind;
 use crate::parts::Part;
 use crate::place::Place;
@@ -93,6 +93,8 @@ enum Task {
     },
     /// Print what there is of the cluster outside its folder.
     Leftovers,
+    /// Start and end clusters in all ways, in a folder of their own, and see that nothing is left.
+    ProveDown,
     /// Become the first process's parent.
     #[command(hide = true)]
     Enter {
@@ -135,6 +137,7 @@ fn run(task: Task) -> Result<()> {
             up::run(&place, programs::build()?)
         }
         Task::Down => down::run(&place),
+        Task::ProveDown => prove_down::run(&place),
         Task::Kubeconfig => {
             Cluster::running(&place)?;
             say::answer(&place.kubeconfig().to_string_lossy());

@@ -2,4 +2,5 @@
 
 pub(crate) mod down;
 pub(crate) mod import;
+pub(crate) mod prove_down;
 pub(crate) mod up;

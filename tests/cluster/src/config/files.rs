@@ -135,13 +135,16 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
 /// The names of the cluster; any other name does not exist, and is not waited for.
 pub(super) fn corefile(place: &Place, node: Ipv4Addr) -> String {
     format!(
-        ".:53 {{
+        "cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {{
     bind {node}
     errors
     kubernetes cluster.local in-addr.arpa ip6.arpa {{
         kubeconfig {kubeconfig}
         ttl 1
     }}
+}}
+.:53 {{
+    bind {node}
     template ANY ANY . {{
         rcode NXDOMAIN
     }}
