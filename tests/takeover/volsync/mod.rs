@@ -183,7 +183,7 @@ async fn left_by_volsync(site: &Site) -> Result<Value> {
     .await?;
     let text = OBJECTS
         .replace("NAMESPACE", &site.namespace)
-        .replace("UID", &uid);
+        .replace("OWNER-UID", &uid);
     for mut object in syncline_testkit::fixture::documents(&text)? {
         object = over(object, json!({"metadata": {"ownerReferences": owner}}));
         site.create_as("manager", object).await?;

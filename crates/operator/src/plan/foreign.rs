@@ -52,7 +52,8 @@ fn evidence_in(pod: &Pod) -> Option<String> {
 
 fn not_started(reason: Option<&str>, message: Option<&str>) -> Option<String> {
     let (reason, message) = (reason?, message?);
-    let absent = message.contains(PROGRAM) && ABSENT.iter().any(|words| message.contains(words));
+    let said = message.to_lowercase();
+    let absent = said.contains(PROGRAM) && ABSENT.iter().any(|words| said.contains(words));
     (NOT_STARTED.contains(&reason) && absent).then(|| format!("it has no {PROGRAM}"))
 }
 

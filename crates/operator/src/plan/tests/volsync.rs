@@ -470,6 +470,7 @@ const NO_FILE: &str = "failed to create containerd task: failed to create shim t
 
 #[rstest]
 #[case::containerd(json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": NO_FILE}}), "Failed", "it has no /syncline")]
+#[case::embedded(json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "exec: \"/syncline\": No such file or directory (os error 2)"}}), "Failed", "it has no /syncline")]
 #[case::crio(json!({"waiting": {"reason": "CreateContainerError", "message": "executable file `/syncline` not found: No such file"}}), "Pending", "it has no /syncline")]
 #[case::silent(json!({"terminated": {"exitCode": 0, "reason": "Completed"}}), "Succeeded", "nothing at all")]
 #[case::chatty(json!({"terminated": {"exitCode": 0, "message": "all done"}}), "Succeeded", "\"all done\"")]
