@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, LogParams};
-use syncline_api::report::parse_line;
+use syncline_api::report::{Report, parse_line, parse_report_line};
 use syncline_api::status::Progress;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -32,9 +32,19 @@ struct Followed {
     task: AbortOnDropHandle<()>,
 }
 
+/// A report that stood in a mover's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// The uid of the mover's pod.
+    pub pod: String,
+    /// What it reported.
+    pub report: Report,
+}
+
 /// What a mover told, and what of it is shown.
 #[derive(Debug, Default)]
 struct Told {
+    reported: Option<Reported>,
     newest: Option<Progress>,
     shown: Option<(Progress, Timestamp)>,
 }
@@ -83,6 +93,12 @@ impl Followers {
             .show(now)
     }
 
+    /// What the mover of `key` reported in its log, if it has come to its end.
+    pub fn reported(&self, key: &Key) -> Option<Reported> {
+        let board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        board.get(key)?.reported.clone()
+    }
+
     /// Follows the log of a pod's mover, unless that is done already.
     pub fn follow(
         &self,
@@ -109,6 +125,7 @@ impl Followers {
         let api: Api<Pod> = Api::namespaced(client.clone(), &key.namespace);
         let reader = Follower {
             key: key.clone(),
+            uid: uid.to_owned(),
             board: Arc::clone(&self.board),
             queue: shared.0.clone(),
             clock: Arc::clone(shared.1),
@@ -143,6 +160,7 @@ impl Followers {
 
 struct Follower {
     key: Key,
+    uid: String,
     board: Board,
     queue: Queue<Key>,
     clock: Arc<dyn Clock>,
@@ -169,9 +187,23 @@ impl Follower {
         while let Some(line) = lines.try_next().await? {
             if let Some(progress) = parse_line(&line) {
                 self.tell(progress);
+            } else if let Some(report) = parse_report_line(&line) {
+                self.tell_end(report);
             }
         }
         Ok(())
+    }
+
+    /// The end is told at once, whatever was shown just before.
+    fn tell_end(&self, report: Report) {
+        let reported = Some(Reported {
+            pod: self.uid.clone(),
+            report,
+        });
+        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        board.entry(self.key.clone()).or_default().reported = reported;
+        drop(board);
+        self.queue.add(self.key.clone(), self.clock.now());
     }
 
     fn tell(&self, progress: Progress) {

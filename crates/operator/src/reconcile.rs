@@ -94,6 +94,7 @@ impl Context {
         }
         let mut world = Box::pin(observe::world(&self.client, &subject, &self.settings)).await?;
         world.progress = self.followers.progress(key, self.clock.now());
+        world.reported = self.followers.reported(key);
         world.may_start = self.may_start(&subject);
         world.image_distrusted_until = self
             .images

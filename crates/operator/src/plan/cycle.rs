@@ -134,8 +134,14 @@ fn go_on(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
         return fail(draft, input, &outcome::words(input, "Failed"), &fault);
     }
     match outcome::standing(job) {
-        outcome::Standing::UnderWay => under_way(draft, input, footing, job),
-        outcome::Standing::Succeeded => succeeded(draft, input, footing, job),
+        outcome::Standing::UnderWay => match outcome::early_words(input, job) {
+            Some(words) => succeeded(draft, input, footing, (job, words)),
+            None => under_way(draft, input, footing, job),
+        },
+        outcome::Standing::Succeeded => {
+            let words = outcome::words(input, "Succeeded");
+            succeeded(draft, input, footing, (job, words));
+        }
         outcome::Standing::Failed => {
             let words = outcome::words(input, "Failed");
             let fault = words.fault(input);
@@ -189,6 +195,11 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
     if let Some(progress) = &input.world.progress {
         draft.state.progress = Some(progress.clone());
     }
+    if input.subject.key.side == Side::Destination
+        && let Some((pod, _)) = outcome::reported_success(input)
+    {
+        images::begin(draft, input, &Run::of(job, footing.wish()), pod);
+    }
     let (stuck, look_again) = stuck(input, job);
     if let Some(at) = look_again {
         draft.wake(at);
@@ -224,8 +235,12 @@ fn failing(draft: &mut Draft<'_>, input: &Input<'_>) -> Option<Fault> {
     Some(words.fault(input))
 }
 
-fn succeeded(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, job: &Job) {
-    let words = outcome::words(input, "Succeeded");
+fn succeeded(
+    draft: &mut Draft<'_>,
+    input: &Input<'_>,
+    footing: &Footing<'_>,
+    (job, words): (&Job, Words),
+) {
     // The exit code says so, but the report is the mover's word.
     if words
         .report
@@ -269,7 +284,7 @@ fn succeeded(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
         );
         return finish(draft, input, footing, &words);
     }
-    match images::publish(draft, input, &run) {
+    match images::publish(draft, input, &run, words.pod.as_deref()) {
         Ok(Some(image)) => {
             draft.state.latest_image = Some(image);
             finish(draft, input, footing, &words);
@@ -314,10 +329,31 @@ fn finish(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, words
         })
         .flatten();
     draft.state.latest_mover_status = Some(words.status(MoverResult::Successful));
+    say_what_was_lost(draft, input, words);
     draft.state.progress = None;
     draft.state.retry = None;
     draft.say(conditions::cleaning_up(input.subject.generation));
     draft.wake(input.now());
+}
+
+/// Names what a mover without rights could not preserve.
+fn say_what_was_lost(draft: &mut Draft<'_>, input: &Input<'_>, words: &Words) {
+    let lost = words
+        .report
+        .as_ref()
+        .map(|report| report.unpreserved.join("; "))
+        .unwrap_or_default();
+    if lost.is_empty() {
+        let known = &mut draft.state.conditions;
+        known.retain(|condition| condition.type_ != names_of::PRESERVED);
+        return;
+    }
+    let message = format!(
+        "a mover without rights could not preserve: {lost}; to keep them, run the movers of both sides without moverSecurityContext, \
+         or with the annotation volsync.backube/privileged-movers: \"true\" on their namespaces"
+    );
+    let condition = conditions::not_preserved(input.subject.generation, message);
+    conditions::set(&mut draft.state.conditions, condition, input.now());
 }
 
 /// Records a failure, and when the next try is due.

@@ -2,10 +2,11 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use syncline_api::names::Side;
 use syncline_api::report::{self, MoverResult, Report};
 use syncline_api::status::MoverStatus;
 
-use super::job::CONTAINER;
+use super::job::{CONTAINER, is_our_run};
 use super::{Fault, Input};
 use crate::kinds::word_for;
 use crate::quantity;
@@ -60,6 +61,8 @@ pub(super) struct Words {
     pub(super) logs: Option<String>,
     /// What the cluster says of its container's end.
     pub(super) ending: Option<String>,
+    /// The uid of its pod.
+    pub(super) pod: Option<String>,
 }
 
 /// What the newest pod that ended in `phase` left behind; of any phase if none did.
@@ -68,6 +71,46 @@ pub(super) fn words(input: &Input<'_>, phase: &str) -> Words {
         input,
         newest(input, Some(phase)).or_else(|| newest(input, None)),
     )
+}
+
+/// What is known of a success before the Job says so: the kubelet's word on the pod, or the report in the log of a source,
+/// which has nothing left to do then. A destination still has to take leave of its source.
+pub(super) fn early_words(input: &Input<'_>, job: &Job) -> Option<Words> {
+    // What is asked for beyond a report has to be read from a log that is complete.
+    if !is_our_run(job) || input.settings.mover_log.exceeds_reports() {
+        return None;
+    }
+    let ended = newest(input, Some("Succeeded")).map(|pod| words_of(input, Some(pod)));
+    let ended = ended.filter(|words| words.report.as_ref().is_some_and(is_success));
+    ended.or_else(|| {
+        if input.subject.key.side == Side::Destination {
+            return None;
+        }
+        let (pod, report) = reported_success(input)?;
+        Some(Words {
+            logs: Some(report.logs.clone()),
+            report: Some(report.clone()),
+            ending: None,
+            pod: pod.metadata.uid.clone(),
+        })
+    })
+}
+
+fn is_success(report: &Report) -> bool {
+    report.result == MoverResult::Successful
+}
+
+/// The pod whose mover reported a success in its log, unless the cluster says that it failed all the same.
+pub(super) fn reported_success<'a>(input: &Input<'a>) -> Option<(&'a Pod, &'a Report)> {
+    let reported = input.world.reported.as_ref()?;
+    let pod = input
+        .world
+        .pods
+        .iter()
+        .find(|pod| pod.metadata.uid.as_ref() == Some(&reported.pod))?;
+    let failed = phase_of(pod) == Some("Failed")
+        || report_of(pod).is_some_and(|report| !is_success(&report));
+    (!failed && is_success(&reported.report)).then_some((pod, &reported.report))
 }
 
 /// What the newest pod that failed with a report left behind.
@@ -111,6 +154,7 @@ fn words_of(input: &Input<'_>, pod: Option<&Pod>) -> Words {
         report,
         logs,
         ending: pod.and_then(ending_of),
+        pod: pod.and_then(|pod| pod.metadata.uid.clone()),
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod block;
 mod destination;
+mod early;
 mod faults;
 mod job;
 mod measures;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use syncline_api::names::Side;
 use syncline_api::report::{Report, Role};
 
+use crate::follow::Reported;
 use crate::kinds::{Key, kind_of};
 use crate::observe::{Complaint, Found, Further, Labelled, PullSecret, Resource, Secrets, World};
 use crate::options::MoverLog;
@@ -40,6 +41,8 @@ pub(super) struct Model {
     pub(super) image_distrusted_until: Option<Timestamp>,
     /// What the API server refused in the look before.
     pub(super) refusal: Option<String>,
+    /// What stands at the end of a mover's log.
+    pub(super) reported: Option<Reported>,
     /// What the cluster complains of, by uid.
     pub(super) complaints: BTreeMap<String, Complaint>,
     /// Every reason of every event.
@@ -72,6 +75,7 @@ impl Model {
             prunes: false,
             image_distrusted_until: None,
             refusal: None,
+            reported: None,
             complaints: BTreeMap::new(),
             events: Vec::new(),
             counter: 0,
@@ -247,6 +251,7 @@ impl Model {
             refusal: self.refusal.clone(),
             image_distrusted_until: self.image_distrusted_until,
             complaints: self.complaints.clone(),
+            reported: self.reported.clone(),
             ..World::default()
         };
         let mounted = world.job.as_ref().and_then(crate::plan::mounted_claim);
@@ -465,7 +470,15 @@ impl Model {
                 "an image has what its run received"
             );
         }
-        assert_eq!(job["status"]["succeeded"], 1);
+        let pod_succeeded = self.objects.iter().any(|((kind, _), pod)| {
+            kind == "Pod"
+                && pod["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+                && pod["status"]["phase"] == "Succeeded"
+        });
+        assert!(
+            pod_succeeded || job["status"]["succeeded"] == 1,
+            "the kubelet has confirmed it"
+        );
     }
 
     fn change(&mut self, change: &Change) {
@@ -539,6 +552,26 @@ impl Model {
             json!({
             "metadata": {"ownerReferences": [owner]}, "status": {"phase": "Running"}}),
         );
+    }
+
+    /// The running mover says in its log that it has succeeded.
+    pub(super) fn mover_reports(&mut self, report: Report) {
+        let name = format!("{}-x", self.job_name());
+        let pod = self.object("Pod", &name).expect("a pod")["metadata"]["uid"].clone();
+        self.reported = Some(Reported {
+            pod: pod.as_str().unwrap().to_owned(),
+            report,
+        });
+    }
+
+    /// The kubelet says how the mover's pod ended; the Job does not know yet.
+    pub(super) fn pod_ends(&mut self, report: &Report, success: bool) {
+        let name = format!("{}-x", self.job_name());
+        let message = report.to_termination_message();
+        let pod = self.object_mut("Pod", &name).expect("a pod");
+        pod["status"] = json!({"phase": if success { "Succeeded" } else { "Failed" }, "containerStatuses": [{"name": "rsync",
+            "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": i32::from(!success), "message": message}}}]});
     }
 
     /// The mover ends with this report.

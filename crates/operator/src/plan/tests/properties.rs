@@ -2,7 +2,9 @@
 //! checks them), and when the trouble ends there is a success and then rest.
 
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
+use syncline_api::names::Side;
+use syncline_api::report::{Report, Role};
 
 use super::model::Model;
 
@@ -16,6 +18,11 @@ enum Happening {
     SnapshotsFail,
     Address,
     Succeed,
+    Runs,
+    Reports,
+    Confirmed(bool),
+    Guarded(bool),
+    Trigger(u8),
     Fail,
     Pass(i64),
     Manual(u8),
@@ -40,6 +47,11 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(SnapshotsFail),
         2 => Just(Address),
         4 => Just(Succeed),
+        3 => Just(Runs),
+        3 => Just(Reports),
+        3 => any::<bool>().prop_map(Confirmed),
+        1 => any::<bool>().prop_map(Guarded),
+        2 => any::<u8>().prop_map(Trigger),
         2 => Just(Fail),
         3 => (0i64..900).prop_map(Pass),
         2 => any::<u8>().prop_map(Manual),
@@ -76,6 +88,19 @@ fn happen(model: &mut Model, happening: &Happening) {
         }),
         Happening::Address => model.give_address(),
         Happening::Succeed => model.succeed(),
+        Happening::Runs | Happening::Reports | Happening::Confirmed(_) => {
+            tell_of_pod(model, happening);
+        }
+        Happening::Guarded(guarded) => {
+            let word = if *guarded { json!("") } else { json!(null) };
+            annotate(model, &json!({"volsync.backube/use-copy-trigger": word}));
+        }
+        Happening::Trigger(number) => {
+            annotate(
+                model,
+                &json!({"volsync.backube/copy-trigger": number.to_string()}),
+            );
+        }
         Happening::Fail => model.fail(),
         Happening::Pass(seconds) => model.pass(*seconds),
         Happening::Manual(tag) => model.edit(json!({"trigger": {"manual": tag.to_string()}})),
@@ -101,6 +126,39 @@ fn happen(model: &mut Model, happening: &Happening) {
     }
 }
 
+/// What is heard of the Job's pod: that it runs, what its log says, what the kubelet says of its end.
+fn tell_of_pod(model: &mut Model, happening: &Happening) {
+    let name = model.job_name();
+    if model.object("Job", &name).is_none() {
+        return;
+    }
+    let role = match model.side {
+        Side::Source => Role::Source,
+        Side::Destination => Role::Destination,
+    };
+    let success = Report::successful("rsync", role);
+    let runs = |model: &Model| {
+        let pod = model.object("Pod", &format!("{name}-x"));
+        pod.is_some_and(|pod| pod["status"]["phase"] == "Running")
+    };
+    match happening {
+        Happening::Runs => model.mover_runs(),
+        Happening::Reports if runs(model) => model.mover_reports(success),
+        Happening::Confirmed(true) if runs(model) => model.pod_ends(&success, true),
+        Happening::Confirmed(false) if runs(model) => {
+            let failed = Report::failed("rsync", role, "Interrupted", "told to stop");
+            model.pod_ends(&failed, false);
+        }
+        _ => {}
+    }
+}
+
+fn annotate(model: &mut Model, annotations: &Value) {
+    if let Some(claim) = model.object_mut("PersistentVolumeClaim", "pvc-user") {
+        super::model::merge(&mut claim["metadata"]["annotations"], annotations);
+    }
+}
+
 fn restore_claim(model: &mut Model) {
     if model.object("PersistentVolumeClaim", "pvc-user").is_none() {
         let claim = Model::source(json!({}), json!({}))
@@ -114,6 +172,7 @@ fn restore_claim(model: &mut Model) {
 /// The trouble ends; the resource must come to a success of its own, and then to rest.
 fn recovers(model: &mut Model, tag: &str) {
     restore_claim(model);
+    annotate(model, &json!({"volsync.backube/use-copy-trigger": null}));
     model.may_start = true;
     model.edit(
         json!({"paused": false, "restic": null, "trigger": {"manual": tag, "schedule": null}}),
