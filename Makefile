@@ -9,7 +9,7 @@ RUN_TOOLS := openssh-server openssh-client rsync sqlite3
 TEST_THREADS ?= 4
 TEST_TOOLS := $(RUN_TOOLS) acl attr btrfs-progs util-linux xfsprogs
 
-.PHONY: help demo build release test e2e lint fmt crds
+.PHONY: help demo build release test e2e lint fmt crds rbac
 
 help: ## Show the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -32,11 +32,12 @@ test: lint ## Everything that needs no real cluster: lints, unit, interop, scena
 e2e: ## Everything that needs a real cluster: it is built, started and taken down (KEEP=1 leaves it running)
 	@tests/tools/e2e
 
-lint: ## Formatting, clippy, layers, CRDs, licences
+lint: ## Formatting, clippy, layers, CRDs, permissions, licences
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets
 	$(CARGO) run --locked --quiet --package xtask -- check-layers
 	$(CARGO) run --locked --quiet --package xtask -- crds --check
+	$(CARGO) run --locked --quiet --package xtask -- gen-rbac --check
 	$$(tests/tools/ensure-cargo-deny) --locked check bans licenses sources
 
 fmt: ## Format the code
@@ -44,3 +45,6 @@ fmt: ## Format the code
 
 crds: ## Generate deploy/crds from the API's types
 	$(CARGO) run --locked --quiet --package xtask -- crds
+
+rbac: ## Generate the chart's rules and docs/permissions.md from the operator's permissions
+	$(CARGO) run --locked --quiet --package xtask -- gen-rbac

@@ -8,8 +8,8 @@ use clap::Args;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 
-/// Where the definitions go, seen from the workspace.
-const FOLDER: &str = "deploy/crds";
+/// Where the definitions go, seen from the workspace: for kubectl, and into the chart, whose templates read them.
+const FOLDERS: [&str; 2] = ["deploy/crds", "deploy/helm/syncline/definitions"];
 const HEADER: &str = "# Written by `make crds` from crates/api; a change here would be lost.\n";
 
 /// Writes the custom resource definitions.
@@ -21,13 +21,15 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options, root: &Path) -> Result<()> {
-    let folder = root.join(FOLDER);
-    let wanted = files(&folder)?;
-    if options.check {
-        check(&folder, &wanted)
-    } else {
-        write(&folder, &wanted)
+    for folder in FOLDERS.map(|folder| root.join(folder)) {
+        let wanted = files(&folder)?;
+        if options.check {
+            check(&folder, &wanted)?;
+        } else {
+            write(&folder, &wanted)?;
+        }
     }
+    Ok(())
 }
 
 /// Every file with its content.

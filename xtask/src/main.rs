@@ -1,8 +1,9 @@
-//! Tasks of the house with logic in them: CRDs, layer check, demo.
+//! Tasks of the house with logic in them: CRDs, permissions, layer check, demo.
 
 mod crds;
 mod demo;
 mod layers;
+mod rbac;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,8 @@ struct Arguments {
 enum Task {
     /// Write the custom resource definitions to deploy/crds.
     Crds(crds::Options),
+    /// Write what the operator may do to the chart and to docs/permissions.md.
+    GenRbac(rbac::Options),
     /// Check who depends on whom against the house plan.
     CheckLayers,
     /// Replicate real data on the embedded cluster and show it.
@@ -30,6 +33,7 @@ enum Task {
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Crds(options) => crds::run(&options, &root()?),
+        Task::GenRbac(options) => rbac::run(&options, &root()?),
         Task::CheckLayers => layers::run(&root()?),
         Task::Demo(options) => demo::run(&options),
     }
