@@ -223,34 +223,38 @@ async fn long_names_work_from_end_to_end() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_path_and_the_user_of_the_manifest_are_used() -> Result<()> {
+async fn the_path_of_the_manifest_is_used() -> Result<()> {
+    scenario(Cluster::shared(Who::Caller).await?, "path", |stage| {
+        below(stage, json!({}))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_user_of_the_manifest_is_used() -> Result<()> {
     scenario(
-        Cluster::shared(Who::Caller).await?,
-        "path",
-        |stage| async move {
-            let (east, west) = (stage.site("east").await?, stage.site("west").await?);
-            let data = east.volume("data").await?;
-            fill_plain(&data, 20, 4).await?;
-            let peer = receiver(&east, &west, "copy", json!({"sshUser": "alice"})).await?;
-            let manifest = source(
-                "copy",
-                "data",
-                &peer,
-                json!({"path": "/below/here", "sshUser": "alice"}),
-            );
-            east.apply(manually(manifest, "once")).await?;
-            synced(&east, "copy", "once").await?;
-            let image = image_after(&west, "copy", None).await?;
-            let claim = west.volume_from_snapshot("look", &image).await?;
-            must_be_alike(
-                &data.tree().await?,
-                &claim
-                    .look(|folder| Tree::scan(&folder.join("below/here")))
-                    .await?,
-            )
-        },
+        needs::ACCOUNTS.shared(Who::Caller).await?,
+        "user",
+        |stage| below(stage, json!({"sshUser": "alice"})),
     )
     .await
+}
+
+async fn below(stage: Stage, rsync: Value) -> Result<()> {
+    let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+    let data = east.volume("data").await?;
+    fill_plain(&data, 20, 4).await?;
+    let peer = receiver(&east, &west, "copy", rsync.clone()).await?;
+    let there = over(rsync, json!({"path": "/below/here"}));
+    east.apply(manually(source("copy", "data", &peer, there), "once"))
+        .await?;
+    synced(&east, "copy", "once").await?;
+    let image = image_after(&west, "copy", None).await?;
+    let claim = west.volume_from_snapshot("look", &image).await?;
+    let copy = claim
+        .look(|folder| Tree::scan(&folder.join("below/here")))
+        .await?;
+    must_be_alike(&data.tree().await?, &copy)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,8 +48,14 @@ pub(crate) const WAITING_CLASS: Need = Need::own_real(
     "the cluster of tests/cluster has a storage class with WaitForFirstConsumer that makes snapshots",
 );
 
+/// Accounts of the movers' image.
+pub(crate) const ACCOUNTS: Need = Need::embedded(
+    "the embedded cluster makes the accounts that a pod asks for; in an image there are those that were put there",
+);
+
 /// All of the above.
-const ALL: [Need; 12] = [
+const ALL: [Need; 13] = [
+    ACCOUNTS,
     VOLUME_FAULTS,
     WAITING_CLASS,
     POD_SECURITY,
