@@ -40,6 +40,10 @@ pub(crate) mod reason {
     pub(crate) const SOURCE_UNREADABLE: &str = "SourceUnreadable";
     /// The destination's volume cannot be written to.
     pub(crate) const DESTINATION_UNWRITABLE: &str = "DestinationUnwritable";
+    /// The destination's device is smaller than the source's.
+    pub(crate) const DESTINATION_TOO_SMALL: &str = "DestinationTooSmall";
+    /// One end is a block device and the other a file system.
+    pub(crate) const VOLUME_MODE_MISMATCH: &str = "VolumeModeMismatch";
     /// Some files could not be transferred.
     pub(crate) const PARTIAL_TRANSFER: &str = "PartialTransfer";
     /// The peer does not take the command.
@@ -68,6 +72,8 @@ pub(crate) fn deliver(mut report: Report, console: &Console, place: &Path) {
         console.tail()
     };
     report::tail(&text, report::LONGEST_LOGS).clone_into(&mut report.logs);
+    // Whoever follows the log knows it a second before the kubelet has seen this container's end.
+    console.machine(&report.to_line());
     if let Err(error) = std::fs::write(place, report.to_termination_message()) {
         console.say(&format!(
             "the report could not be written to {}: {error}",

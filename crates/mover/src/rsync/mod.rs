@@ -5,11 +5,14 @@
 
 use std::process::ExitCode;
 
+mod accounts;
+mod block;
 mod cpu;
 mod destination;
 mod gate;
 mod keys;
 mod outcome;
+mod preservation;
 mod progress;
 mod settings;
 mod source;

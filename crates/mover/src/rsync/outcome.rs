@@ -177,7 +177,42 @@ pub(crate) fn of_rsync(code: Option<i32>, words: &LastWords, peer: &str) -> Opti
     Some(known_trouble(words, peer).unwrap_or_else(|| by_code(code, words, peer)))
 }
 
+/// Why the connection broke over which a device was sent.
+pub(crate) fn of_device(error: &std::io::Error, words: &LastWords, peer: &str) -> Setback {
+    if let Some(known) = known_trouble(words, peer).filter(|known| known.next != ASK_LESS) {
+        return known;
+    }
+    let Some(line) = words.with(&["Invalid command", "command not found", "not supported"]) else {
+        return Setback::new(
+            reason::CONNECTION_LOST,
+            format!(
+                "the connection to {peer} broke ({error}; {}); the next try sends what still differs",
+                words.last()
+            ),
+            Next::Wait,
+        );
+    };
+    Setback::new(
+        reason::COMMAND_REFUSED,
+        format!(
+            "{peer} does not receive block volumes from Syncline ({line}): VolSync's destinations take `diskrsync` only; let \
+             Syncline of the same release run the destination too"
+        ),
+        Next::GiveUp,
+    )
+}
+
+/// What does not help where no options are asked for.
+const ASK_LESS: Next = Next::AskLess(Less::Options);
+
 fn known_trouble(words: &LastWords, peer: &str) -> Option<Setback> {
+    if let Some(line) = words.with(&["volume is a block device", "volume is a file system"]) {
+        return Some(Setback::new(
+            reason::VOLUME_MODE_MISMATCH,
+            format!("{peer} cannot take this source: {line}"),
+            Next::GiveUp,
+        ));
+    }
     if let Some(line) = words.with(&["No space left on device", "Disk quota exceeded"]) {
         return Some(Setback::new(
             api_reason::DESTINATION_FULL,

@@ -58,6 +58,8 @@ pub(crate) struct Totals {
     pub(crate) sent: Option<u64>,
     /// Bytes that came from the peer.
     pub(crate) received: Option<u64>,
+    /// What the source holds, where the transfer itself counts it: blocks of a device that are not zero.
+    pub(crate) entries: Option<u64>,
 }
 
 impl Totals {
@@ -190,6 +192,7 @@ mod tests {
             total_size: Some(2048),
             sent: Some(160),
             received: Some(36),
+            entries: None,
         };
         assert_eq!(totals, expected);
     }

@@ -13,13 +13,15 @@ const SERVER_PORT: u16 = 8022;
 /// The port at the destination when none is told.
 const DEFAULT_PORT: u16 = 22;
 /// The name to log in with when none is told.
-const DEFAULT_USER: &str = "root";
+pub(crate) const DEFAULT_USER: &str = "root";
 
 /// Folders and files of the pod. A mover outside of a pod (a test) is told others.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     /// The volume.
     pub(crate) data: PathBuf,
+    /// The volume, where it is a block device instead of a file system.
+    pub(crate) block: Option<PathBuf>,
     /// The Secret with the keys.
     pub(crate) keys: PathBuf,
     /// Where temporary files may be made; in memory in a pod.
@@ -79,6 +81,7 @@ impl Places {
         };
         Self {
             data: place("SYNCLINE_DATA_DIR", "/data"),
+            block: text(read, env::BLOCK_DEVICE).map(PathBuf::from),
             keys: place("SYNCLINE_KEYS_DIR", "/keys"),
             scratch: place("TMPDIR", "/tmp"),
             report: place("TERMINATION_LOG", report::TERMINATION_MESSAGE_PATH),

@@ -1,19 +1,22 @@
 //! The ssh client: one connection, pinned to the destination's host key, shared by everything that a run says to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use syncline_api::keys as secret;
+use syncline_api::report::MOST_UNPRESERVED;
 use tokio::process::{Child, Command};
 
 use crate::console::Console;
 use crate::fs::{find_program, write_private};
 use crate::report::{Fault, reason};
+use crate::rsync::accounts::Accounts;
 use crate::rsync::cpu;
 use crate::rsync::keys::{self, PrivateFolder};
 use crate::rsync::outcome::{LastWords, Setback, of_connection};
+use crate::rsync::preservation;
 use crate::rsync::settings::SourceSettings;
 use crate::supervise::{each_line, end};
 
@@ -29,6 +32,7 @@ pub(crate) struct Client {
     program: PathBuf,
     config: PathBuf,
     socket: PathBuf,
+    accounts: Accounts,
     peer: String,
 }
 
@@ -74,6 +78,7 @@ impl Client {
             program,
             config,
             socket,
+            accounts: Accounts::of_process(None, folder)?,
             peer: peer(settings),
         })
     }
@@ -91,6 +96,11 @@ impl Client {
             self.program.display(),
             self.config.display()
         )
+    }
+
+    /// What ssh needs in its environment, also where another program starts it.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        self.accounts.environment()
     }
 
     /// Connects, authenticates and keeps the connection open.
@@ -132,12 +142,25 @@ impl Client {
         }
     }
 
-    /// Runs `words` at the destination and gives the exit code and what was said.
+    /// Starts `words` at the destination, with pipes to talk to them.
+    pub(crate) fn start(&self, words: &[&str]) -> Result<Child, Setback> {
+        self.command()
+            .args(["-o", "ControlMaster=no", HOST])
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| self.unusable(&error))
+    }
+
+    /// Runs `words` at the destination and gives the exit code, what was complained of, and what that end says that it
+    /// cannot preserve.
     pub(crate) async fn run(
         &self,
         words: &[&str],
         console: &Console,
-    ) -> Result<(Option<i32>, LastWords), Setback> {
+    ) -> Result<(Option<i32>, LastWords, Vec<String>), Setback> {
         let mut child = self
             .command()
             .args(["-o", "ControlMaster=no", HOST])
@@ -147,10 +170,17 @@ impl Client {
             .spawn()
             .map_err(|error| self.unusable(&error))?;
         let mut heard = LastWords::default();
+        let mut unpreserved = Vec::new();
         let (output, errors) = (child.stdout.take(), child.stderr.take());
         let listen_output = async {
             if let Some(stream) = output {
-                each_line(stream, |line| console.relay(line)).await;
+                each_line(stream, |line| {
+                    console.relay(line);
+                    let line = crate::console::printable(line);
+                    unpreserved.extend(preservation::heard(&line).unwrap_or_default());
+                    unpreserved.truncate(MOST_UNPRESERVED);
+                })
+                .await;
             }
         };
         let listen_errors = async {
@@ -164,7 +194,7 @@ impl Client {
         };
         tokio::join!(listen_output, listen_errors);
         let status = child.wait().await.map_err(|error| self.unusable(&error))?;
-        Ok((status.code(), heard))
+        Ok((status.code(), heard, unpreserved))
     }
 
     fn command(&self) -> Command {
@@ -173,6 +203,7 @@ impl Client {
             .arg("-F")
             .arg(&self.config)
             .env("LC_ALL", "C")
+            .envs(self.environment())
             .stdin(Stdio::null())
             .kill_on_drop(true);
         command

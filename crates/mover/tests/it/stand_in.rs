@@ -9,14 +9,14 @@ use std::process::{Child, Command, Stdio};
 use crate::pair::{PORT, Pair, is_root, until};
 use crate::tree;
 
-struct StandIn {
+pub(crate) struct StandIn {
     server: Child,
     code: PathBuf,
 }
 
 impl StandIn {
     /// Starts the server; `before` is shell that runs at the start of each command.
-    fn start(pair: &Pair, before: &str) -> Self {
+    pub(crate) fn start(pair: &Pair, before: &str) -> Self {
         if is_root() {
             std::fs::create_dir_all("/run/sshd").unwrap();
         }

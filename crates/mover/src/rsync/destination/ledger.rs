@@ -19,9 +19,7 @@ pub(crate) enum Denial {
     Closing,
     #[error("nothing has been received yet, so there is nothing to complete")]
     NothingReceived,
-    #[error(
-        "the last transfer did not end well at the destination (rsync exit code {0}); repeat it"
-    )]
+    #[error("the last transfer did not end well at the destination (exit code {0}); repeat it")]
     NotComplete(i32),
 }
 

@@ -20,8 +20,10 @@ use tokio_util::sync::CancellationToken;
 use crate::console::Console;
 use crate::fs::{self, find_program};
 use crate::report::{Fault, reason};
+use crate::rsync::block::Device;
 use crate::rsync::gate::talk::{self, Answer, Request};
 use crate::rsync::keys::PrivateFolder;
+use crate::rsync::preservation;
 use crate::rsync::settings::{self, DestinationSettings};
 use crate::supervise::{each_line, told_to_stop};
 use control::Event;
@@ -54,9 +56,12 @@ pub(crate) async fn run(
     settings: &DestinationSettings,
     console: &Console,
 ) -> Result<Report, Failure> {
-    let root = prepare_root(settings)?;
+    let root = match &settings.places.block {
+        None => prepare_root(settings)?,
+        Some(device) => prepare_device(device)?,
+    };
     let folder = PrivateFolder::make(&settings.places.scratch)?;
-    write_gate_settings(&root, &folder, console).await?;
+    write_gate_settings(&root, settings.places.block.is_some(), (&folder, console)).await?;
     let stop = CancellationToken::new();
     let (sender, events) = mpsc::channel(16);
     control::listen(folder.path(), sender, stop.clone())?;
@@ -95,7 +100,11 @@ pub(crate) async fn run(
         .map(|began| began.elapsed())
         .unwrap_or_default();
     console.say(&format!("Rsync completed in {}s", took.as_secs()));
-    Ok(Report::successful("rsync", Role::Destination))
+    let mut report = Report::successful("rsync", Role::Destination);
+    if settings.places.block.is_none() {
+        report.unpreserved = preservation::at_destination();
+    }
+    Ok(report)
 }
 
 struct Supervisor<'a> {
@@ -177,6 +186,10 @@ impl Supervisor<'_> {
                 request: Request::Refused(why),
                 ..
             } => self.console.say(&format!("Invalid command: {why}")),
+            Event::Told {
+                request: Request::Noted(what),
+                ..
+            } => self.console.say(&what),
             Event::Told { .. } => {}
             Event::Gone { connection } => {
                 if let Some(code) = self.ledger.gone(connection) {
@@ -238,6 +251,11 @@ impl Supervisor<'_> {
                 return;
             }
         }
+        if ending == Ending::Complete {
+            // Nothing changes the volume any more, so its image may be made while the peer takes its leave.
+            let report = Report::successful("rsync", Role::Destination);
+            self.console.machine(&report.to_line());
+        }
         self.closing = Closing::Answered(waiting.connection, ending);
         answer(waiting.answer, Answer::Yes);
     }
@@ -250,8 +268,12 @@ fn answer(channel: oneshot::Sender<Answer>, answer: Answer) {
 
 async fn sync_volume(root: PathBuf) -> std::io::Result<()> {
     let synced = tokio::task::spawn_blocking(move || {
-        let folder = std::fs::File::open(root)?;
-        rustix::fs::syncfs(&folder)?;
+        let volume = std::fs::File::open(root)?;
+        if volume.metadata()?.is_dir() {
+            rustix::fs::syncfs(&volume)?;
+        } else {
+            volume.sync_all()?;
+        }
         Ok(())
     });
     synced.await.map_err(std::io::Error::other)?
@@ -261,7 +283,7 @@ fn describe_end(code: i32) -> String {
     match code {
         0 => "the transfer ended well here".to_owned(),
         ledger::VANISHED => "the transfer broke off".to_owned(),
-        code => format!("the transfer ended with rsync exit code {code}"),
+        code => format!("the transfer ended with exit code {code}"),
     }
 }
 
@@ -354,10 +376,19 @@ fn prepare_root(settings: &DestinationSettings) -> Result<PathBuf, Fault> {
     Ok(root)
 }
 
+/// A device that can be written to.
+fn prepare_device(device: &Path) -> Result<PathBuf, Fault> {
+    let opened = Device::open_to_write(device);
+    opened.map(|_| device.to_owned()).map_err(|error| {
+        let message = format!("the destination's device cannot be written to: {error}; check the volume's node and driver");
+        Fault::new(reason::DESTINATION_UNWRITABLE, message)
+    })
+}
+
 async fn write_gate_settings(
     root: &Path,
-    folder: &PrivateFolder,
-    console: &Console,
+    is_device: bool,
+    (folder, console): (&PrivateFolder, &Console),
 ) -> Result<(), Fault> {
     let rsync = find_program("rsync", std::env::var_os("PATH")).ok_or_else(|| {
         Fault::new(
@@ -378,6 +409,7 @@ async fn write_gate_settings(
         root: root.to_owned(),
         rsync,
         confine_root,
+        block: is_device.then(|| root.to_owned()),
     };
     let text = serde_json::to_vec(&settings).unwrap_or_default();
     fs::write_private(&folder.file(talk::SETTINGS), &text).map_err(|error| {

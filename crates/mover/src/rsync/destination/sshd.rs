@@ -12,9 +12,10 @@ use tokio::process::{Child, Command};
 
 use crate::fs::{find_program, write_private};
 use crate::report::{Fault, reason};
+use crate::rsync::accounts::Accounts;
 use crate::rsync::cpu;
 use crate::rsync::keys::{self, PrivateFolder};
-use crate::rsync::settings::DestinationSettings;
+use crate::rsync::settings::{DEFAULT_USER, DestinationSettings};
 
 /// Where sshd, started by root, wants an empty folder for its unprivileged part.
 const PRIVILEGE_SEPARATION: &str = "/run/sshd";
@@ -30,7 +31,8 @@ pub(super) fn start(
             "sshd is not there; the image must contain the OpenSSH server",
         )
     })?;
-    let names = login_names(settings)?;
+    let wanted = settings.user.as_deref().unwrap_or(DEFAULT_USER);
+    let accounts = Accounts::of_process(Some(wanted), folder)?;
     if rustix::process::geteuid().is_root() {
         prepare_privilege_separation()?;
     }
@@ -39,7 +41,12 @@ pub(super) fn start(
     let gate = gate_command(folder.path())?;
     let authorized = folder.file("authorized_keys");
     let config = folder.file("sshd_config");
-    let text = configuration(&host_key, &authorized, &names, &listen_lines(settings));
+    let text = configuration(
+        &host_key,
+        &authorized,
+        accounts.names(),
+        &listen_lines(settings),
+    );
     let files = [
         (&authorized, format!("restrict,command=\"{gate}\" {peer}\n")),
         (&config, text),
@@ -59,6 +66,7 @@ pub(super) fn start(
         .arg(&config)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .envs(accounts.environment())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -171,48 +179,6 @@ LogLevel VERBOSE
     )
 }
 
-/// The login names that stand for the mover's own user: no others are let in.
-fn login_names(settings: &DestinationSettings) -> Result<Vec<String>, Fault> {
-    let uid = rustix::process::geteuid().as_raw();
-    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let names = names_of(uid, &accounts);
-    let wanted = settings.user.as_deref();
-    if names.is_empty() {
-        return Err(Fault::new(
-            reason::POD_INCOMPLETE,
-            format!(
-                "sshd needs an entry in /etc/passwd for uid {uid}, which this pod runs as; add one to the image"
-            ),
-        ));
-    }
-    match wanted.filter(|wanted| !names.iter().any(|name| name == wanted)) {
-        None => Ok(names),
-        Some(wanted) => Err(Fault::new(
-            reason::POD_INCOMPLETE,
-            format!(
-                "spec.rsync.sshUser `{wanted}` is no account of uid {uid} in this pod's /etc/passwd; \
-                 use {} or add it to the image",
-                names.join(" or ")
-            ),
-        )),
-    }
-}
-
-fn names_of(uid: u32, accounts: &str) -> Vec<String> {
-    accounts
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            let number: u32 = fields.nth(1)?.parse().ok()?;
-            let is_plain = name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-            (number == uid && is_plain && !name.is_empty()).then(|| name.to_owned())
-        })
-        .collect()
-}
-
 fn prepare_privilege_separation() -> Result<(), Fault> {
     match std::fs::create_dir_all(PRIVILEGE_SEPARATION) {
         Err(error) if !matches!(error.kind(), io::ErrorKind::AlreadyExists) => Err(Fault::new(
@@ -264,14 +230,6 @@ pub(super) async fn stop(server: &mut Child) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_names_of_the_own_user_are_let_in() {
-        let accounts = "root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:/bin/sh\nalice:x:1000:1000::/:/bin/sh\nbroken\n";
-        assert_eq!(names_of(0, accounts), ["root", "toor"]);
-        assert_eq!(names_of(1000, accounts), ["alice"]);
-        assert!(names_of(7, accounts).is_empty());
-    }
 
     #[test]
     fn the_server_gives_nothing_but_the_gate() {

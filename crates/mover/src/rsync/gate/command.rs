@@ -1,8 +1,9 @@
 //! The gate's grammar: the few commands that a key holder may run at a destination.
 //!
 //! ```text
-//! command  = rsync | shutdown
+//! command  = rsync | block | shutdown
 //! rsync    = "rsync" "--server" option* "." path
+//! block    = "syncline" "receive-block" "--proto" "1"
 //! shutdown = "shutdown" 0..255
 //! ```
 //!
@@ -19,6 +20,8 @@ use super::words;
 pub(crate) enum Command {
     /// Receive a transfer.
     Receive(Receive),
+    /// Receive a block device.
+    ReceiveBlock,
     /// End the destination with this code; 0 means that the transfer is complete.
     Shutdown(u8),
 }
@@ -57,10 +60,28 @@ pub(crate) enum Refusal {
         "`{0}` is not a command of this destination; it has `rsync --server …` and `shutdown N`"
     )]
     Unknown(String),
-    #[error("`diskrsync` is not supported; replicate a volume with volumeMode Filesystem")]
-    BlockVolume,
+    #[error(
+        "`diskrsync`, with which VolSync sends block volumes, is not spoken here; let Syncline run the source too, or \
+         replicate a volume with volumeMode Filesystem"
+    )]
+    Diskrsync,
     #[error("the native engine is not spoken here; fall back to rsync")]
     Native,
+    #[error(
+        "block volumes are received here with version {} of the protocol only; give both ends the same release",
+        crate::rsync::block::PROTOCOL
+    )]
+    OtherProtocol,
+    #[error(
+        "this destination's volume is a block device and the source's is a file system; give both claims the same \
+         volumeMode (spec.rsync.volumeMode at the destination)"
+    )]
+    BlockDevice,
+    #[error(
+        "this destination's volume is a file system and the source's is a block device; give both claims the same \
+         volumeMode (spec.rsync.volumeMode at the destination)"
+    )]
+    FileSystem,
     #[error("`shutdown` takes one number from 0 to 255")]
     ExitCode,
     #[error("rsync must be started as a server by an rsync client")]
@@ -94,9 +115,22 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command, Refusal> {
     match program.as_slice() {
         b"rsync" => receive(rest).map(Command::Receive),
         b"shutdown" => shutdown(rest).map(Command::Shutdown),
-        b"diskrsync" => Err(Refusal::BlockVolume),
-        b"syncline" => Err(Refusal::Native),
+        b"diskrsync" => Err(Refusal::Diskrsync),
+        b"syncline" => native(rest),
         other => Err(Refusal::Unknown(options::text(other))),
+    }
+}
+
+fn native(words: &[Vec<u8>]) -> Result<Command, Refusal> {
+    match words {
+        [verb, option, version] if verb == b"receive-block" && option == b"--proto" => {
+            if *version == crate::rsync::block::PROTOCOL.to_string().as_bytes() {
+                Ok(Command::ReceiveBlock)
+            } else {
+                Err(Refusal::OtherProtocol)
+            }
+        }
+        _ => Err(Refusal::Native),
     }
 }
 

@@ -6,6 +6,7 @@
 //! Invariant: no byte from the client reaches a shell, and rsync starts only in a folder that was opened beneath the
 //! volume's root.
 
+mod block;
 mod command;
 mod options;
 mod session;

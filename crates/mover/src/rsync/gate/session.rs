@@ -16,6 +16,7 @@ use super::command::{self, Command, Receive, Refusal};
 use super::talk::{self, Answer, Request, Settings};
 use crate::console::{complain, printable};
 use crate::fs::{self, Place, PlaceError};
+use crate::rsync::preservation;
 
 /// rsync's default limit for one allocation, stated so that a client's own number cannot raise it.
 const ALLOCATION_LIMIT: &str = "--max-alloc=1G";
@@ -23,7 +24,7 @@ const ALLOCATION_LIMIT: &str = "--max-alloc=1G";
 const OPEN_FILES: u64 = 1024;
 
 #[derive(Debug, thiserror::Error)]
-enum GateError {
+pub(super) enum GateError {
     #[error("Invalid command: {0}")]
     Refused(#[from] Refusal),
     #[error("Invalid command: {0}")]
@@ -54,6 +55,7 @@ pub(super) fn run(folder: &Path) -> ExitCode {
             .and_then(|command| match command {
                 Command::Shutdown(code) => shut_down(folder, code),
                 Command::Receive(receive) => transfer(folder, &receive),
+                Command::ReceiveBlock => super::block::transfer(folder),
             });
     match outcome {
         Ok(code) => code,
@@ -85,20 +87,18 @@ fn shut_down(folder: &Path, code: u8) -> Result<ExitCode, GateError> {
     };
     // A client that reads nothing still gets the exit code.
     let _ = writeln!(std::io::stdout(), "shutdown {code} acknowledged: {said}");
+    if let Some(line) = preservation::line().filter(|_| code == 0) {
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 fn transfer(folder: &Path, receive: &Receive) -> Result<ExitCode, GateError> {
     let settings = settings(folder)?;
-    let mut supervisor = connect(folder)?;
-    send(
-        &mut supervisor,
-        &Request::Begin {
-            writes: !receive.dry_run,
-        },
-    )?;
-    let mut answers = BufReader::new(supervisor.try_clone().map_err(GateError::Supervisor)?);
-    permitted(&mut answers)?;
+    if settings.block.is_some() {
+        return Err(Refusal::BlockDevice.into());
+    }
+    let (mut supervisor, answers) = begin(folder, !receive.dry_run)?;
     let root =
         fs::open_root(&settings.root).map_err(|errno| GateError::Settings(errno.to_string()))?;
     let place = fs::resolve_beneath(&root, &receive.components, receive.make_path)?;
@@ -109,13 +109,30 @@ fn transfer(folder: &Path, receive: &Receive) -> Result<ExitCode, GateError> {
     rustix::io::fcntl_setfd(&held, FdFlags::empty()).map_err(GateError::Confine)?;
     let mut child = start_rsync(&settings, receive, target).map_err(GateError::Spawn)?;
     drop(held);
-    end_with_supervisor(answers, &child);
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    end_with_supervisor(answers, move || {
+        if let Some(group) = group {
+            let _ = rustix::process::kill_process_group(group, Signal::TERM);
+        }
+    });
     let status = child.wait().map_err(GateError::Spawn)?;
     let code = status
         .code()
         .unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     send(&mut supervisor, &Request::End(code))?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// Asks the supervisor for a transfer; gives the way to it and what it will say.
+pub(super) fn begin(
+    folder: &Path,
+    writes: bool,
+) -> Result<(UnixStream, BufReader<UnixStream>), GateError> {
+    let mut supervisor = connect(folder)?;
+    send(&mut supervisor, &Request::Begin { writes })?;
+    let mut answers = BufReader::new(supervisor.try_clone().map_err(GateError::Supervisor)?);
+    permitted(&mut answers)?;
+    Ok((supervisor, answers))
 }
 
 fn start_rsync(settings: &Settings, receive: &Receive, target: OsString) -> std::io::Result<Child> {
@@ -157,7 +174,7 @@ fn enter(place: Place, is_folder: bool) -> rustix::io::Result<OsString> {
     }
 }
 
-fn confine() -> rustix::io::Result<()> {
+pub(super) fn confine() -> rustix::io::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
     rustix::process::setrlimit(
         Resource::Core,
@@ -184,19 +201,19 @@ fn confine() -> rustix::io::Result<()> {
 }
 
 /// When the supervisor ends or says so, the transfer ends too.
-fn end_with_supervisor(mut answers: BufReader<UnixStream>, child: &Child) {
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+pub(super) fn end_with_supervisor(
+    mut answers: BufReader<UnixStream>,
+    end: impl FnOnce() + Send + 'static,
+) {
     std::thread::spawn(move || {
         let mut line = String::new();
         // Whatever comes, an end or a word, means stop; nothing comes while all is well.
         let _ = answers.read_line(&mut line);
-        if let Some(group) = group {
-            let _ = rustix::process::kill_process_group(group, Signal::TERM);
-        }
+        end();
     });
 }
 
-fn settings(folder: &Path) -> Result<Settings, GateError> {
+pub(super) fn settings(folder: &Path) -> Result<Settings, GateError> {
     let text = std::fs::read(folder.join(talk::SETTINGS))
         .map_err(|error| GateError::Settings(error.to_string()))?;
     serde_json::from_slice(&text).map_err(|error| GateError::Settings(error.to_string()))
@@ -206,7 +223,7 @@ fn connect(folder: &Path) -> Result<UnixStream, GateError> {
     UnixStream::connect(folder.join(talk::SOCKET)).map_err(GateError::Supervisor)
 }
 
-fn send(supervisor: &mut UnixStream, request: &Request) -> Result<(), GateError> {
+pub(super) fn send(supervisor: &mut UnixStream, request: &Request) -> Result<(), GateError> {
     supervisor
         .write_all(request.to_line().as_bytes())
         .map_err(GateError::Supervisor)

@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) rsync: std::path::PathBuf,
     /// Whether that program knows `--confine-root` (rsync 3.5).
     pub(crate) confine_root: bool,
+    /// The device that is received into, where the volume is one instead of a file system.
+    pub(crate) block: Option<std::path::PathBuf>,
 }
 
 /// A line from a gate.
@@ -34,6 +36,8 @@ pub(crate) enum Request {
     Shutdown(u8),
     /// A command was refused; for the log.
     Refused(String),
+    /// What became of a transfer, in words; for the log.
+    Noted(String),
 }
 
 impl Request {
@@ -45,6 +49,7 @@ impl Request {
             Self::End(code) => format!("end {code}\n"),
             Self::Shutdown(code) => format!("shutdown {code}\n"),
             Self::Refused(why) => format!("refused {why}\n"),
+            Self::Noted(what) => format!("noted {what}\n"),
         }
     }
 
@@ -57,6 +62,7 @@ impl Request {
             ("end", code) => code.parse().ok().map(Self::End),
             ("shutdown", code) => code.parse().ok().map(Self::Shutdown),
             ("refused", why) => Some(Self::Refused(why.to_owned())),
+            ("noted", what) => Some(Self::Noted(what.to_owned())),
             _ => None,
         }
     }
@@ -101,6 +107,7 @@ mod tests {
             Request::End(-1),
             Request::Shutdown(255),
             Request::Refused("option --x is not allowed".to_owned()),
+            Request::Noted("12 bytes received".to_owned()),
         ] {
             assert_eq!(Request::parse(request.to_line().trim_end()), Some(request));
         }

@@ -111,7 +111,7 @@ fn an_exit_code_may_be_told(#[case] line: &str, #[case] code: u8) {
 #[case("RSYNC --server -r . a", Refusal::Unknown("RSYNC".into()))]
 #[case("/usr/bin/rsync --server -r . a", Refusal::Unknown("/usr/bin/rsync".into()))]
 #[case("env rsync --server -r . a", Refusal::Unknown("env".into()))]
-#[case("diskrsync --target /dev/block", Refusal::BlockVolume)]
+#[case("diskrsync --target /dev/block", Refusal::Diskrsync)]
 #[case("syncline receive --proto 1", Refusal::Native)]
 #[case("shutdown", Refusal::ExitCode)]
 #[case("shutdown -1", Refusal::ExitCode)]

@@ -4,9 +4,11 @@
 //! Invariant: nothing is deleted at the destination on behalf of a source that cannot be read, or is empty when it was
 //! not before.
 
+mod device;
 mod retry;
 mod transfer;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,6 +22,7 @@ use crate::fs::{Census, LOST_AND_FOUND, census, find_program};
 use crate::report::{Fault, failed, reason};
 use crate::rsync::keys::PrivateFolder;
 use crate::rsync::outcome::{self, Next, Setback};
+use crate::rsync::preservation;
 use crate::rsync::progress::{Totals, signed};
 use crate::rsync::settings::{Compress, SourceSettings};
 use crate::rsync::ssh::Client;
@@ -40,7 +43,7 @@ const CONFIRMATION_LIMIT: Duration = Duration::from_secs(3600);
 /// Sends the volume. The report is that of a success, or of a failure with what is known about the source all the same.
 pub(crate) async fn run(settings: &SourceSettings, console: &Console) -> Result<Report, Fault> {
     let started = Instant::now();
-    guard_against_emptiness(settings)?;
+    guard_against_emptiness(settings).await?;
     let rsync = find_program("rsync", std::env::var_os("PATH")).ok_or_else(|| {
         Fault::new(
             reason::POD_INCOMPLETE,
@@ -60,6 +63,7 @@ pub(crate) async fn run(settings: &SourceSettings, console: &Console) -> Result<
         client: &client,
         rsync: &rsync,
         counted: &counted,
+        unpreserved: RefCell::default(),
     };
     let (attempts, outcome) = tokio::select! {
         outcome = source.send_until_confirmed() => outcome,
@@ -88,6 +92,8 @@ struct Source<'a> {
     client: &'a Client,
     rsync: &'a PathBuf,
     counted: &'a OnceLock<Census>,
+    /// What the destination says that it could not preserve.
+    unpreserved: RefCell<Vec<String>>,
 }
 
 impl Source<'_> {
@@ -126,10 +132,12 @@ impl Source<'_> {
 
     async fn try_once(&self, ask: Ask) -> Result<Totals, Setback> {
         // A volume may go away between two tries.
-        guard_against_emptiness(self.settings).map_err(|fault| Setback {
-            fault,
-            next: Next::GiveUp,
-        })?;
+        guard_against_emptiness(self.settings)
+            .await
+            .map_err(|fault| Setback {
+                fault,
+                next: Next::GiveUp,
+            })?;
         let answered_in = self.knock().await?;
         let compress = match self.settings.compress {
             Compress::Auto => answered_in > NEAR,
@@ -138,6 +146,11 @@ impl Source<'_> {
         };
         let connection = self.client.connect(self.console).await?;
         let outcome = async {
+            if let Some(device) = &self.settings.places.block {
+                let totals = device::send(device, self.client, self.console).await?;
+                self.confirm().await?;
+                return Ok(totals);
+            }
             let transfer = Transfer {
                 rsync: self.rsync,
                 data: &self.settings.places.data,
@@ -179,7 +192,7 @@ impl Source<'_> {
             CONFIRMATION_LIMIT,
             self.client.run(&["shutdown", "0"], self.console),
         );
-        let (code, words) = told.await.map_err(|_| {
+        let (code, words, unpreserved) = told.await.map_err(|_| {
             Setback::new(
                 reason::NOT_CONFIRMED,
                 format!(
@@ -190,6 +203,7 @@ impl Source<'_> {
             )
         })??;
         if code == Some(0) {
+            self.unpreserved.replace(unpreserved);
             Ok(())
         } else {
             Err(outcome::of_confirmation(code, &words, self.client.peer()))
@@ -198,11 +212,18 @@ impl Source<'_> {
 
     fn finish(&self, totals: Totals, census: Option<Census>, took: Duration) -> Report {
         let mut report = Report::successful("rsync", Role::Source);
-        report.entries = census.and_then(|census| signed(census.entries));
+        let entries = totals
+            .entries
+            .or_else(|| census.map(|census| census.entries));
+        report.entries = entries.and_then(signed);
         report.bytes_sent = totals.sent.and_then(signed);
         report.bytes_received = totals.received.and_then(signed);
         report.files_transferred = totals.files_transferred.and_then(signed);
         report.total_bytes = totals.total_size.and_then(signed);
+        if self.settings.places.block.is_none() {
+            report.unpreserved =
+                preservation::merged(preservation::at_source(), self.unpreserved.take());
+        }
         let last = Progress {
             phase: Some("Transferred".to_owned()),
             bytes_done: report.total_bytes,
@@ -219,7 +240,22 @@ impl Source<'_> {
 
 /// Refuses a source that cannot be read, or that is empty but for `lost+found` and was not when it was last sent:
 /// `--delete` would empty the destination too.
-fn guard_against_emptiness(settings: &SourceSettings) -> Result<(), Fault> {
+async fn guard_against_emptiness(settings: &SourceSettings) -> Result<(), Fault> {
+    let Some(device) = settings.places.block.clone() else {
+        return guard_the_tree(settings);
+    };
+    let (last, allowed) = (settings.last_entries, settings.allow_empty);
+    // A device of zeros is read to its end.
+    let looked = tokio::task::spawn_blocking(move || {
+        device::guard_against_emptiness(&device, last, allowed)
+    });
+    looked.await.map_err(|error| {
+        let message = format!("the source device could not be looked at: {error}; run it again");
+        Fault::new(reason::SOURCE_UNREADABLE, message)
+    })?
+}
+
+fn guard_the_tree(settings: &SourceSettings) -> Result<(), Fault> {
     let data = &settings.places.data;
     let is_empty = has_nothing(data).map_err(|error| {
         Fault::new(
@@ -272,28 +308,18 @@ mod tests {
     fn an_empty_source_is_refused_once_it_held_something() {
         let data = tempfile::tempdir().unwrap();
         std::fs::create_dir(data.path().join(LOST_AND_FOUND)).unwrap();
-        assert_eq!(
-            guard_against_emptiness(&settings(data.path(), "0", "")),
-            Ok(())
-        );
-        let fault = guard_against_emptiness(&settings(data.path(), "17", "")).unwrap_err();
+        assert_eq!(guard_the_tree(&settings(data.path(), "0", "")), Ok(()));
+        let fault = guard_the_tree(&settings(data.path(), "17", "")).unwrap_err();
         assert_eq!(fault.reason, api_reason::SOURCE_UNEXPECTEDLY_EMPTY);
         assert!(fault.message.contains("17 entries"));
-        assert_eq!(
-            guard_against_emptiness(&settings(data.path(), "17", "1")),
-            Ok(())
-        );
+        assert_eq!(guard_the_tree(&settings(data.path(), "17", "1")), Ok(()));
         std::fs::write(data.path().join("file"), "").unwrap();
-        assert_eq!(
-            guard_against_emptiness(&settings(data.path(), "17", "")),
-            Ok(())
-        );
+        assert_eq!(guard_the_tree(&settings(data.path(), "17", "")), Ok(()));
     }
 
     #[test]
     fn a_source_that_is_not_there_is_refused() {
-        let fault =
-            guard_against_emptiness(&settings(Path::new("/nowhere/at/all"), "0", "1")).unwrap_err();
+        let fault = guard_the_tree(&settings(Path::new("/nowhere/at/all"), "0", "1")).unwrap_err();
         assert_eq!(fault.reason, reason::SOURCE_UNREADABLE);
     }
 }

@@ -145,6 +145,7 @@ impl Transfer<'_> {
         let mut child = Command::new(self.rsync)
             .args(self.arguments(&client.remote_shell()))
             .env("LC_ALL", "C")
+            .envs(client.environment())
             // A setting of the environment must not change how arguments reach the gate.
             .env_remove("RSYNC_PROTECT_ARGS")
             .env_remove("RSYNC_OLD_ARGS")
