@@ -9,19 +9,7 @@ use std::time::Duration;
 use tonic::Code;
 
 use crate::fixture::registration::{InfoRequest, RegistrationStatus};
-use crate::fixture::{Driver, GIB, code, from_snapshot, from_volume, proto, wish};
-
-/// Only root can mount.
-fn may_mount() -> bool {
-    let root = fs::metadata("/proc/self").is_ok_and(|facts| {
-        use std::os::unix::fs::MetadataExt as _;
-        facts.uid() == 0
-    });
-    if !root {
-        println!("not run: only root can mount");
-    }
-    root
-}
+use crate::fixture::{Driver, GIB, code, from_snapshot, from_volume, may_mount, proto, wish};
 
 fn write(device: &Path, at: u64, text: &[u8]) -> std::io::Result<()> {
     let file = OpenOptions::new().write(true).open(device)?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -198,10 +199,16 @@ fn launch(room: &Path) -> Child {
         .append(true)
         .open(room.join("log"))
         .unwrap();
-    // `unshare` becomes the driver, so that the process is the driver itself.
-    Command::new("unshare")
-        .args(["--mount", "--propagation", "private"])
-        .arg(env!("CARGO_BIN_EXE_csi-driver"))
+    let program = env!("CARGO_BIN_EXE_csi-driver");
+    let mut command = if is_root() {
+        // `unshare` becomes the driver, so that the process is the driver itself.
+        let mut alone = Command::new("unshare");
+        alone.args(["--mount", "--propagation", "private", program]);
+        alone
+    } else {
+        Command::new(program)
+    };
+    command
         .arg("--data")
         .arg(room.join("data"))
         .arg("--socket")
@@ -293,6 +300,18 @@ pub(crate) fn from_volume(id: &str) -> proto::VolumeContentSource {
             volume_id: id.to_owned(),
         })),
     }
+}
+
+/// Only root can mount; says so when it cannot.
+pub(crate) fn may_mount() -> bool {
+    if !is_root() {
+        println!("not run: only root can mount");
+    }
+    is_root()
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|facts| facts.uid() == 0)
 }
 
 #[track_caller]
