@@ -1,6 +1,7 @@
 //! Beside VolSync: what is not ours is not touched.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -24,6 +25,36 @@ async fn of_restic(site: &Site, name: &str) -> Result<Value> {
             "message": "Waiting for next scheduled synchronization", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
     }});
     site.merge_status("ReplicationSource", name, status).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_takes_every_word_back_is_not_fought_with() -> Result<()> {
+    scenario(cluster().await?, "rival", |stage| async move {
+        let site = stage.site("mixed").await?;
+        site.apply(destination("copy")).await?;
+        let operator = Operator::start(&stage.cluster, options()).await?;
+        let rival = site.clone();
+        let rival = tokio::spawn(async move {
+            for _ in 0..100 {
+                let theirs = |object: &Value| {
+                    let found = condition(object, "Synchronizing")?;
+                    found.get("observedGeneration").map(|_| ())
+                };
+                let soon = rival.within(Duration::from_secs(3));
+                if soon.wait("ReplicationDestination", "copy", "our words", theirs).await.is_err() {
+                    return Ok(());
+                }
+                let back = json!({"status": {"conditions": [{"type": "Synchronizing", "status": "False", "reason": "Error",
+                    "message": "a replication method must be specified", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+                rival.merge_status("ReplicationDestination", "copy", back).await?;
+            }
+            anyhow::bail!("the two have taken a hundred turns")
+        });
+        rival.await??;
+        assert!(operator.sent.writes().len() < 40, "{:?}", operator.sent.writes());
+        operator.stop().await
+    })
+    .await
 }
 
 fn destination(name: &str) -> Value {

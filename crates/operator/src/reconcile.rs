@@ -21,6 +21,7 @@ use crate::observe::{self, Resource};
 use crate::options::Movers;
 use crate::plan::{Call, Input, Moment, Plan, Settings, plan, refused};
 use crate::queue::Queue;
+use crate::rivals::Rivals;
 use crate::slots::Slots;
 use crate::status::{State, document};
 use crate::subject::Subject;
@@ -48,6 +49,8 @@ pub struct Context {
     pub slots: Slots,
     /// Requests that failed in a row.
     pub failures: Failures,
+    /// Other controllers that write the same status.
+    pub rivals: Rivals,
     /// The movers' images that turned out to be somebody else's.
     pub images: Images,
 }
@@ -91,6 +94,9 @@ impl Context {
         if !is_ours(&self.movers, &subject) {
             self.forget(key);
             return Ok(None);
+        }
+        if let Some(until) = self.rivals.hold(&subject, self.clock.now(), jitter()) {
+            return Ok(Some(until));
         }
         let mut world = Box::pin(observe::world(&self.client, &subject, &self.settings)).await?;
         world.progress = self.followers.progress(key, self.clock.now());
@@ -167,6 +173,7 @@ impl Context {
         };
         let document = document(status, version.as_deref());
         let written = writer.write_status(&subject.key, &document).await?;
+        self.rivals.spoke(&subject.key, self.clock.now());
         if let Some(memory) = written.memory_after(state) {
             let version = written.metadata().resource_version.as_deref();
             writer.remember(&subject.key, &memory, version).await?;
@@ -255,6 +262,7 @@ impl Context {
         self.followers.forget(key);
         self.failures.forget(key);
         self.events.forget(key);
+        self.rivals.forget(key);
         for waiting in self.slots.settle(key, false) {
             self.queue.add(waiting, self.clock.now());
         }

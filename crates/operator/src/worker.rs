@@ -15,7 +15,9 @@ use crate::options::Options;
 use crate::populator::Populator;
 use crate::queue::Queue;
 use crate::reconcile::Context;
-use crate::{Error, events, failures, follow, images, plan, populator, runtime, slots, supervise};
+use crate::{
+    Error, events, failures, follow, images, plan, populator, rivals, runtime, slots, supervise,
+};
 
 /// How many resources are looked at at once.
 const CONCURRENT_LOOKS: usize = 32;
@@ -70,6 +72,7 @@ impl Worker {
             slots: slots::Slots::new(self.options.max_concurrent_syncs),
             failures: failures::Failures::default(),
             images: images::Images::default(),
+            rivals: rivals::Rivals::default(),
         });
         let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
         let mut watches = runtime::Watches::start(

@@ -342,6 +342,9 @@ fn idle_flags(arguments: &Arguments) -> Vec<String> {
             flags.push(flag);
         }
     }
+    if arguments.pods.scc_name != Options::default().scc_name {
+        flags.push("--scc-name");
+    }
     flags
         .into_iter()
         .map(|flag| format!("{flag} is accepted and changes nothing in this version"))
