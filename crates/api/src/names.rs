@@ -176,6 +176,6 @@ fn shortened(prefix: &str, name: &str) -> String {
 }
 
 /// CRC-32 (IEEE) in eight lower-case hexadecimal digits.
-fn checksum(name: &str) -> String {
+pub fn checksum(name: &str) -> String {
     format!("{:08x}", crc32fast::hash(name.as_bytes()))
 }

@@ -165,11 +165,11 @@ async fn look_closer(
         }
     } else if subject.state.last_sync_start_time.is_some() {
         (world.users, world.nodes) = users(reader, &named.shared_claims(world)).await?;
+    }
+    if subject.state.last_sync_start_time.is_some() {
         if named.mover.mover_security_context.is_some() {
             world.namespace = reader.namespace().await?;
         }
-    }
-    if subject.state.last_sync_start_time.is_some() {
         complaints::complaints(reader, world).await?;
     }
     if world.snapshots_known {

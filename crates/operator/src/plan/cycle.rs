@@ -14,7 +14,7 @@ use syncline_schedule::{Assessment, History, Trigger};
 use super::cleanup::{After, drop_unfinished_image, relinquish_marked, sweep};
 use super::copies::{Data, check, prepare};
 use super::draft::{Draft, reference, same};
-use super::job::{Run, build, is_our_run, parallelism};
+use super::job::{Run, build, fingerprint, is_our_run, parallelism};
 use super::outcome::{self, Words};
 use super::placement::beside_all;
 use super::pod::check_extra;
@@ -204,6 +204,11 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
     if let Some(at) = look_again {
         draft.wake(at);
     }
+    if stuck.is_some() && never_ran(input) && asks_for_another(input, footing, job) {
+        // Nothing is in flight, and what was corrected may be what kept it.
+        sweep(draft, input, After::Failure);
+        return draft.say(conditions::sync_in_progress(input.subject.generation));
+    }
     if let Some(fault) = &stuck {
         let related = Some(reference("batch/v1", "Job", &job.metadata));
         draft.warn(fault.word(), "CreateMover", fault.to_string(), related);
@@ -215,6 +220,21 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
         (None, Some(complaint)) => draft.say_despite(in_progress, &complaint),
         (None, None) => draft.say(in_progress),
     }
+}
+
+/// Whether no pod of the Job has come up yet.
+fn never_ran(input: &Input<'_>) -> bool {
+    let mut pods = input.world.pods.iter();
+    pods.all(|pod| outcome::phase_of(pod) == Some("Pending"))
+}
+
+/// Whether the Job would be another one if it were made now.
+fn asks_for_another(input: &Input<'_>, footing: &Footing<'_>, job: &Job) -> bool {
+    let Footing::Firm(wish, standing) = footing else {
+        return false;
+    };
+    let asked = Run::of(job, Some(wish)).asked;
+    asked.is_some_and(|asked| asked != fingerprint(input, wish, standing))
 }
 
 /// What made a source's first tries within the Job fail, until one of them gets data across: three tries may take long,

@@ -13,6 +13,7 @@ use syncline_api::{env, labels};
 
 use super::Input;
 use super::copies::Data;
+use super::placement::Placement;
 use super::pod::{self, Parts, Rights, in_memory, mount};
 use super::standing::Standing;
 use crate::kinds::word_for;
@@ -44,10 +45,13 @@ pub(super) struct Run {
     /// The allowance for an empty source that the run was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) allowed_empty_source: Option<String>,
+    /// The checksum of what was asked for, see [`fingerprint`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) asked: Option<String>,
 }
 
 impl Run {
-    fn new(input: &Input<'_>, wish: &Validated, data: &Data) -> Self {
+    fn new(input: &Input<'_>, wish: &Validated, data: &Data, standing: &Standing) -> Self {
         let (snapshot, snapshot_class) = match &wish.volume {
             Wish::Source(_) => (false, None),
             Wish::Destination(volume) => (
@@ -60,6 +64,7 @@ impl Run {
             snapshot,
             snapshot_class,
             allowed_empty_source: allowance(input),
+            asked: Some(fingerprint(input, wish, standing)),
         }
     }
 
@@ -83,8 +88,23 @@ impl Run {
             snapshot,
             snapshot_class,
             allowed_empty_source: None,
+            asked: None,
         }
     }
+}
+
+/// What tells one wish for a mover's pod and its volume from another. What the cluster or its webhooks made of the Job has
+/// no part in it, nor where the volume happens to be in use.
+pub(super) fn fingerprint(input: &Input<'_>, wish: &Validated, standing: &Standing) -> String {
+    let blank = Data {
+        claim: String::new(),
+        read_only: false,
+        block: false,
+        placement: Placement::default(),
+    };
+    let template = pod::template(input, wish, parts(input, wish, &blank, standing));
+    let template = serde_json::to_string(&template).unwrap_or_default();
+    names::checksum(&format!("{template}{:?}", wish.volume))
 }
 
 /// Whether a Job is of this operator's making and not VolSync's.
@@ -145,7 +165,7 @@ pub(super) fn pod_labels(side: Side, name: &str) -> BTreeMap<String, String> {
 /// The Job of a run with these arguments.
 pub(super) fn build(input: &Input<'_>, wish: &Validated, data: &Data, standing: &Standing) -> Job {
     let side = input.subject.key.side;
-    let run = Run::new(input, wish, data);
+    let run = Run::new(input, wish, data, standing);
     let mut metadata = input.temporary(names::job(Mover::Rsync, side, input.name()));
     let run = serde_json::to_string(&run).unwrap_or_default();
     metadata.annotations = Some([(RUN.to_owned(), run)].into());

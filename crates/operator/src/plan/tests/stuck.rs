@@ -94,6 +94,49 @@ fn what_else_refuses_the_pod_is_told_in_its_own_words() {
     );
 }
 
+#[rstest]
+#[case::for_the_pod(json!({"moverSecurityContext": {"runAsUser": 1000}}))]
+#[case::for_the_volume(json!({"storageClassName": "other"}))]
+fn a_job_that_never_came_up_makes_way_for_a_corrected_one(#[case] change: Value) {
+    let mut model = running(json!({"copyMethod": "Clone"}));
+    model.complain_of("Job", JOB, "FailedCreate", REFUSED);
+    model.settle();
+    let before = model.object("Job", JOB).unwrap()["metadata"]["uid"].clone();
+    model.edit(json!({"trigger": {"manual": "2"}, "paused": false}));
+    model.settle();
+    assert_eq!(
+        model.object("Job", JOB).unwrap()["metadata"]["uid"],
+        before,
+        "that is no correction"
+    );
+    model.edit(json!({"rsync": change}));
+    model.settle();
+    let job = model.object("Job", JOB).unwrap();
+    assert_ne!(job["metadata"]["uid"], before);
+    assert_eq!(model.says().0, "SyncInProgress");
+    assert_eq!(model.step(usize::MAX), 0, "once");
+}
+
+#[test]
+fn a_job_whose_mover_has_run_is_not_replaced_by_a_corrected_one() {
+    let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no"});
+    let pod = json!({"status": {"phase": "Pending", "conditions": [condition]}});
+    let mut model = with_pod(running(json!({"copyMethod": "Direct"})), pod);
+    let owner = model.object("Pod", "mover").unwrap()["metadata"]["ownerReferences"].clone();
+    model.put(
+        "Pod",
+        "first",
+        json!({"metadata": {"ownerReferences": owner}, "status": {"phase": "Failed"}}),
+    );
+    model.pass(60);
+    model.settle();
+    assert_eq!(model.says().0, "Error");
+    let before = model.object("Job", JOB).cloned();
+    model.edit(json!({"rsync": {"moverPodLabels": {"a": "b"}}}));
+    model.settle();
+    assert_eq!(model.object("Job", JOB).cloned(), before);
+}
+
 #[test]
 fn once_the_pod_is_let_in_the_run_goes_on() {
     let mut model = running(json!({"copyMethod": "Direct"}));
