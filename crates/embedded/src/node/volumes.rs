@@ -38,26 +38,10 @@ impl Volumes<'_> {
         container: &Container,
         env: &[(String, String)],
     ) -> Result<Vec<Mount>, Blocked> {
-        if let Some(device) = container.volume_devices.iter().flatten().next() {
-            let message = "block volumes are not supported by the embedded cluster: use volumeMode Filesystem";
-            return Err(Blocked::mount(&device.name, message.to_owned()));
-        }
         let known = env.iter().cloned().collect();
-        let mut mounts = Vec::new();
+        let mut mounts = self.devices(container).await?;
         for wanted in container.volume_mounts.iter().flatten() {
-            let volume = self
-                .spec
-                .volumes
-                .iter()
-                .flatten()
-                .find(|volume| volume.name == wanted.name);
-            let absent = || {
-                Blocked::mount(
-                    &wanted.name,
-                    "the pod has no volume of this name".to_owned(),
-                )
-            };
-            let volume = volume.ok_or_else(absent)?;
+            let volume = self.volume(&wanted.name)?;
             let sub_path = match &wanted.sub_path_expr {
                 Some(expression) => Some(expand(expression, &known)),
                 None => wanted.sub_path.clone().filter(|path| !path.is_empty()),
@@ -68,6 +52,43 @@ impl Volumes<'_> {
             );
         }
         mounts.sort_by_key(|mount| mount.target.components().count());
+        Ok(mounts)
+    }
+
+    fn volume(&self, name: &str) -> Result<&Volume, Blocked> {
+        let mut volumes = self.spec.volumes.iter().flatten();
+        volumes
+            .find(|volume| volume.name == name)
+            .ok_or_else(|| Blocked::mount(name, "the pod has no volume of this name".to_owned()))
+    }
+
+    /// Block volumes: each a file, which stands where the pod looks for the device.
+    async fn devices(&self, container: &Container) -> Result<Vec<Mount>, Blocked> {
+        let mut mounts = Vec::new();
+        for wanted in container.volume_devices.iter().flatten() {
+            let volume = self.volume(&wanted.name)?;
+            let other = || {
+                let message = "a volumeDevice is a persistentVolumeClaim; mount other volumes by volumeMounts";
+                Blocked::mount(&wanted.name, message.to_owned())
+            };
+            let claim = volume.persistent_volume_claim.as_ref().ok_or_else(other)?;
+            let path = self.claim(&volume.name, &claim.claim_name).await?;
+            if path.is_dir() {
+                let message = format!(
+                    "volume {} has volumeMode Filesystem, but is specified in volumeDevices",
+                    wanted.name
+                );
+                return Err(Blocked::mount(&wanted.name, message));
+            }
+            mounts.push(Mount {
+                target: PathBuf::from(&wanted.device_path),
+                source: Source::Host {
+                    path,
+                    sub_path: None,
+                },
+                read_only: claim.read_only == Some(true),
+            });
+        }
         Ok(mounts)
     }
 
@@ -85,7 +106,15 @@ impl Volumes<'_> {
         };
         let source = if let Some(claim) = &volume.persistent_volume_claim {
             read_only |= claim.read_only == Some(true);
-            host(self.claim(&volume.name, &claim.claim_name).await?)
+            let path = self.claim(&volume.name, &claim.claim_name).await?;
+            if path.is_file() {
+                let message = format!(
+                    "volume {} has volumeMode Block, but is specified in volumeMounts",
+                    volume.name
+                );
+                return Err(Blocked::mount(&volume.name, message));
+            }
+            host(path)
         } else if let Some(empty) = &volume.empty_dir {
             if self.in_memory(volume, empty) && sub_path.is_none() {
                 let size = empty

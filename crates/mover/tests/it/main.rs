@@ -1,6 +1,7 @@
 //! The rsync mover over real sshd, ssh and rsync on loopback: both ends ours, VolSync's source against our destination,
 //! our source against a destination that behaves like VolSync's, and peers that mean harm.
 
+#[cfg(test)]
 mod block;
 mod faults;
 mod hostile;

@@ -486,3 +486,53 @@ async fn a_volume_that_is_moved_to_another_claim_is_that_ones() {
     );
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_claim_for_a_device_gets_a_file_that_is_copied_and_grows() {
+    let world = World::start().await;
+    let block = |more: Value| {
+        let mut spec = json!({ "volumeMode": "Block" });
+        spec.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        spec
+    };
+    let path = |claim: &PersistentVolumeClaim| {
+        let volume = claim.spec.as_ref().unwrap().volume_name.clone().unwrap();
+        world.volumes.disk_path(&volume)
+    };
+    world
+        .create(&world.claims(), claim("disk", "64Mi", &block(json!({}))))
+        .await;
+    let disk = path(&world.bound("disk").await);
+    assert_eq!(fs::metadata(&disk).unwrap().len(), 64 << 20);
+    fs::write(&disk, "first").unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&disk)
+        .unwrap()
+        .set_len(64 << 20)
+        .unwrap();
+    world
+        .create(&world.snapshots(), snapshot("s", "disk"))
+        .await;
+    world.ready("s").await;
+    let restored = claim("restored", "80Mi", &block(from("VolumeSnapshot", "s")));
+    world.create(&world.claims(), restored).await;
+    let restored = path(&world.bound("restored").await);
+    assert_eq!(fs::metadata(&restored).unwrap().len(), 80 << 20);
+    assert!(fs::read(&restored).unwrap().starts_with(b"first"));
+    let other = claim("other", "64Mi", &from("VolumeSnapshot", "s"));
+    world.create(&world.claims(), other).await;
+    let told = world.told("other", "ProvisioningFailed").await;
+    assert!(told.contains("another volumeMode"), "{told}");
+    let larger = json!({ "spec": { "resources": { "requests": { "storage": "96Mi" } } } });
+    world
+        .claims()
+        .patch("disk", &PatchParams::default(), &Patch::Merge(larger))
+        .await
+        .unwrap();
+    world.told("disk", "VolumeResizeSuccessful").await;
+    assert_eq!(fs::metadata(&disk).unwrap().len(), 96 << 20);
+    world.stop().await;
+}

@@ -77,9 +77,10 @@ pub(super) fn place_of(volumes: &Volumes, volume: &PersistentVolume) -> Place {
         .as_ref()
         .and_then(|spec| spec.host_path.as_ref())
         .map(|host| PathBuf::from(&host.path));
-    let own = volumes.volume_path(&volume.name_any());
+    let name = volume.name_any();
+    let own = [volumes.volume_path(&name), volumes.disk_path(&name)];
     match path {
-        Some(path) if path != own => Place::Adopted(path),
+        Some(path) if !own.contains(&path) => Place::Adopted(path),
         _ => Place::Own(volume.name_any()),
     }
 }
@@ -102,6 +103,12 @@ pub(super) fn consistency_annotations(copied: &Copied) -> Value {
         }
     };
     json!({ CONSISTENCY: copied.consistency.as_str(), UNSETTLED: unsettled })
+}
+
+/// Whether the claim is for a block device: a file here, which pods see as the device.
+fn is_block(claim: &PersistentVolumeClaim) -> bool {
+    let spec = claim.spec.as_ref();
+    spec.and_then(|spec| spec.volume_mode.as_deref()) == Some("Block")
 }
 
 fn phase(claim: &PersistentVolumeClaim) -> &str {
@@ -373,7 +380,13 @@ impl Controller {
         if !is_own(&volume) {
             return Ok(());
         }
-        let _ = wanted;
+        let message = if is_block(claim) {
+            let (volumes, name) = (self.context.volumes.clone(), volume.name_any());
+            tokio::task::spawn_blocking(move || volumes.grow_disk(&name, wanted)).await??;
+            "the file behind the device has grown; pods see it at once"
+        } else {
+            "a directory has no size of its own: the new capacity holds at once"
+        };
         let size = json!({ "capacity": { "storage": text } });
         merge(
             &self.volumes(),
@@ -382,7 +395,6 @@ impl Controller {
         )
         .await?;
         merge_status(&self.claims(&namespace), &name, &json!({ "status": size })).await?;
-        let message = "a directory has no size of its own: the new capacity holds at once";
         self.provisioner
             .record(claim, Severity::Normal, "VolumeResizeSuccessful", message)
             .await;

@@ -9,7 +9,7 @@ use syncline_volumes::Source;
 
 use super::{
     CLONING, Controller, DRIVER, Fault, PROVISIONED_BY, PROVISIONER, Place, SELECTED_NODE, bind,
-    claims_of, consistency_annotations, is_bound, place_of, request, source, storage,
+    claims_of, consistency_annotations, is_block, is_bound, place_of, request, source, storage,
 };
 use crate::controllers::objects::{add_finalizers, created, is_going, merge, optional};
 use crate::controllers::snapshots::kinds::{VolumeSnapshot, VolumeSnapshotContent};
@@ -148,7 +148,10 @@ impl Controller {
                 return Ok(());
             }
         };
-        let made = match self.fill(&volume, filling).await {
+        let disk = request(claim)
+            .map(|(_, bytes)| bytes)
+            .filter(|_| is_block(claim));
+        let made = match self.fill(&volume, filling, disk).await {
             Err(Fault::Volumes(error)) => {
                 let message = format!(
                     "failed to provision volume with StorageClass \"{}\": {error}",
@@ -182,7 +185,12 @@ impl Controller {
         if is_going(&claim) {
             return Ok(());
         }
-        let path = self.context.volumes.volume_path(volume);
+        let (path, kind, mode) = if is_block(&claim) {
+            (self.context.volumes.disk_path(volume), "File", "Block")
+        } else {
+            let path = self.context.volumes.volume_path(volume);
+            (path, "Directory", "Filesystem")
+        };
         let spec = claim.spec.as_ref();
         let manifest = json!({
             "apiVersion": "v1",
@@ -193,8 +201,8 @@ impl Controller {
                 "accessModes": spec.and_then(|spec| spec.access_modes.clone()),
                 "persistentVolumeReclaimPolicy": class.reclaim_policy.as_deref().unwrap_or("Delete"),
                 "storageClassName": class.name_any(),
-                "volumeMode": "Filesystem",
-                "hostPath": { "path": path, "type": "Directory" },
+                "volumeMode": mode,
+                "hostPath": { "path": path, "type": kind },
                 "claimRef": {
                     "apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": name, "namespace": namespace,
                     "uid": claim.uid(), "resourceVersion": claim.resource_version(),
@@ -216,19 +224,34 @@ impl Controller {
         self.bind(&claim, &entered, annotations).await
     }
 
-    /// Makes the directory; gives what is to be said of it in the claim's annotations.
-    async fn fill(&self, volume: &str, filling: Filling) -> Result<Value, Fault> {
+    /// Makes the directory, or the file of a disk of that size; gives what is to be said of it in the claim's
+    /// annotations.
+    async fn fill(
+        &self,
+        volume: &str,
+        filling: Filling,
+        disk: Option<u64>,
+    ) -> Result<Value, Fault> {
         let volumes = self.context.volumes.clone();
         let name = volume.to_owned();
-        let made = tokio::task::spawn_blocking(move || match &filling {
-            Filling::Nothing => volumes.create(&name).map(|_| None),
-            Filling::Image(image) => volumes.provision(Source::Image(image), &name).map(Some),
-            Filling::Volume(Place::Own(other)) => {
-                volumes.provision(Source::Volume(other), &name).map(Some)
+        let made = tokio::task::spawn_blocking(move || {
+            let copied = match (&filling, disk) {
+                (Filling::Nothing, None) => volumes.create(&name).map(|_| None),
+                (Filling::Nothing, Some(size)) => volumes.create_disk(&name, size).map(|_| None),
+                (Filling::Image(image), _) => {
+                    volumes.provision(Source::Image(image), &name).map(Some)
+                }
+                (Filling::Volume(Place::Own(other)), _) => {
+                    volumes.provision(Source::Volume(other), &name).map(Some)
+                }
+                (Filling::Volume(Place::Adopted(folder)), _) => {
+                    volumes.provision(Source::Folder(folder), &name).map(Some)
+                }
+            }?;
+            if let Some(size) = disk {
+                volumes.grow_disk(&name, size)?;
             }
-            Filling::Volume(Place::Adopted(folder)) => {
-                volumes.provision(Source::Folder(folder), &name).map(Some)
-            }
+            Ok::<_, syncline_volumes::Error>(copied)
         })
         .await??;
         Ok(made.map_or_else(|| json!({}), |copied| consistency_annotations(&copied)))
@@ -240,26 +263,34 @@ impl Controller {
         &self,
         claim: &PersistentVolumeClaim,
     ) -> Result<Result<Filling, Option<String>>, Fault> {
-        if claim
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.volume_mode.as_deref())
-            == Some("Block")
-        {
-            return Ok(Err(Some(
-                "volumes of mode Block are not provisioned: use volumeMode Filesystem".to_owned(),
-            )));
-        }
         let Some(origin) = source::of(claim) else {
             return Ok(Ok(Filling::Nothing));
         };
-        match (origin.group.as_str(), origin.kind.as_str()) {
+        let filling = match (origin.group.as_str(), origin.kind.as_str()) {
             ("snapshot.storage.k8s.io", "VolumeSnapshot") => {
-                self.filling_from_snapshot(claim, &origin.name).await
+                self.filling_from_snapshot(claim, &origin.name).await?
             }
-            ("", "PersistentVolumeClaim") => self.filling_from_claim(claim, &origin.name).await,
+            ("", "PersistentVolumeClaim") => self.filling_from_claim(claim, &origin.name).await?,
             // A populator fills it and brings the volume.
-            _ => Ok(Err(None)),
+            _ => return Ok(Err(None)),
+        };
+        Ok(match filling {
+            Ok(filling) if self.is_disk(&filling) != is_block(claim) => Err(Some(format!(
+                "{} {} has another volumeMode than the claim: give both the same",
+                origin.kind, origin.name
+            ))),
+            other => other,
+        })
+    }
+
+    /// Whether what fills a volume is a disk.
+    fn is_disk(&self, filling: &Filling) -> bool {
+        let volumes = &self.context.volumes;
+        match filling {
+            Filling::Nothing => false,
+            Filling::Image(image) => volumes.disk_image_path(image).is_file(),
+            Filling::Volume(Place::Own(volume)) => volumes.disk_path(volume).is_file(),
+            Filling::Volume(Place::Adopted(folder)) => folder.is_file(),
         }
     }
 
