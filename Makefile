@@ -9,7 +9,7 @@ RUN_TOOLS := openssh-server openssh-client rsync sqlite3
 TEST_THREADS ?= 4
 TEST_TOOLS := $(RUN_TOOLS) acl attr btrfs-progs util-linux xfsprogs
 
-.PHONY: help demo build release test e2e lint fmt crds rbac
+.PHONY: help demo build release test e2e lint fmt crds rbac cluster cluster-down
 
 help: ## Show the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,6 +28,15 @@ test: lint ## Everything that needs no real cluster: lints, unit, interop, scena
 	@tests/tools/ensure-tools $(TEST_TOOLS)
 	$(CARGO) build --locked --workspace --all-targets
 	KUBECTL="$$(tests/tools/fetch-kubectl)" RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace
+
+cluster: ## A single-node Kubernetes for tests: builds it once (Go 1.26 or newer), starts it, prints its kubeconfig
+	@$(CARGO) build --locked --quiet --package syncline-test-cluster --package syncline-csi-driver
+	@target/debug/test-cluster build
+	@kubeconfig=$$(target/debug/test-cluster up) && echo "$$kubeconfig" && echo "export KUBECONFIG=$$kubeconfig"
+
+cluster-down: ## End it and remove all of it
+	@$(CARGO) build --locked --quiet --package syncline-test-cluster
+	@target/debug/test-cluster down
 
 e2e: ## Everything that needs a real cluster: it is built, started and taken down (KEEP=1 leaves it running)
 	@tests/tools/e2e

@@ -18,8 +18,10 @@ use crate::programs::Programs;
 use crate::shell;
 
 /// How long a part may take to end by itself.
-const GRACE: Duration = Duration::from_secs(15);
+const GRACE: Duration = Duration::from_secs(5);
 const END: Duration = Duration::from_secs(10);
+/// How often a process may end by itself: controllers do until the API server answers.
+const HOPELESS: u32 = 5;
 /// How much of a log explains an end.
 const LOG_LINES: usize = 8;
 
@@ -165,17 +167,17 @@ impl Cluster {
         }
     }
 
-    /// Which process has ended by itself, and its last words.
+    /// Which process ends by itself again and again, and its last words.
     fn dead(&self) -> Result<Option<String>> {
         Ok(self
             .processes()?
             .into_iter()
             .find_map(|(name, state)| match state {
-                State::Running => None,
-                State::Ended(how) => Some(format!(
+                State::Ended(how, times) if times >= HOPELESS => Some(format!(
                     "{name} {how}; the end of its log:\n{}",
                     last_lines(&self.setup.place, &name)
                 )),
+                _ => None,
             }))
     }
 }

@@ -52,8 +52,8 @@ pub(crate) enum Kind {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum State {
     Running,
-    /// Ended, and how.
-    Ended(String),
+    /// Ended, how, and how often by itself; in that case it is started again.
+    Ended(String, u32),
 }
 
 /// The answer to each request: all processes ever started, as they are after it.

@@ -17,15 +17,17 @@ use crate::place::Place;
 use crate::{say, shell};
 
 /// When a start is broken off: in the midst of each of its steps.
-const BROKEN_OFF: [Duration; 5] = [
+const BROKEN_OFF: [Duration; 6] = [
     Duration::from_millis(60),
     Duration::from_millis(200),
     Duration::from_millis(700),
+    Duration::from_millis(1500),
     Duration::from_secs(4),
     Duration::from_secs(6),
 ];
 /// What a second start may take.
 const SECOND_START: Duration = Duration::from_secs(20);
+const BURIED: Duration = Duration::from_secs(10);
 const NAMESPACES: [&str; 6] = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
 
 pub(crate) fn run(place: &Place) -> Result<()> {
@@ -92,9 +94,13 @@ fn ends(
         happens(place)?;
         down::run(place)?;
         ensure!(!folder_exists(place), "its folder is still there");
-        let alive = used_namespaces();
-        let left: Vec<_> = namespaces.intersection(&alive).collect();
-        ensure!(left.is_empty(), "namespaces are left: {left:?}");
+        // Who has ended holds its namespaces until its parent, by now the machine's first process, has seen it.
+        shell::wait_for("the end of the namespaces", BURIED, || {
+            let alive = used_namespaces();
+            let left: Vec<_> = namespaces.intersection(&alive).collect();
+            ensure!(left.is_empty(), "{left:?} are left");
+            Ok(Some(()))
+        })?;
         before.must_equal(&Machine::look(place)?)
     })
 }

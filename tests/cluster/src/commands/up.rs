@@ -144,7 +144,7 @@ fn wake(cluster: &Cluster) -> Result<()> {
     }
     let states = cluster.processes()?;
     for part in Part::value_variants() {
-        let ended = |name: &&str| matches!(states.get(*name), Some(State::Ended(_)));
+        let ended = |name: &&str| matches!(states.get(*name), Some(State::Ended(..)));
         if part.processes().iter().any(ended) {
             cluster.start(*part)?;
         }

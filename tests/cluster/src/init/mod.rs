@@ -4,26 +4,27 @@
 //! the links and the rules.
 
 mod network;
+mod table;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io::{BufRead as _, Write as _};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
+use rustix::process::{WaitOptions, wait};
 use serde::{Deserialize, Serialize};
 
+use self::table::Table;
 use crate::cgroups::{Groups, Hierarchy};
-use crate::control::{self, Kind, Process, Request, State};
+use crate::control::{self, Request, State};
 use crate::say;
 
 /// Printed when the namespaces are there, and again when they are ready for use.
@@ -45,11 +46,8 @@ pub(crate) struct Settings {
     pub(crate) volumes: PathBuf,
 }
 
-#[derive(Default)]
-struct Table {
-    running: BTreeMap<String, Pid>,
-    ended: BTreeMap<String, String>,
-}
+/// After how long a process that ended by itself is started again.
+const RESTART: Duration = Duration::from_secs(1);
 
 type Shared = Arc<Mutex<Table>>;
 
@@ -101,11 +99,10 @@ fn bury(table: &Shared) -> Result<()> {
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, status))) => {
-                let mut table = locked(table);
-                let name = table.running.iter().find(|(_, running)| **running == pid);
-                if let Some(name) = name.map(|(name, _)| name.clone()) {
-                    table.running.remove(&name);
-                    table.ended.insert(name, verdict(status));
+                let again = locked(table).bury(pid, status);
+                if let Some(name) = again {
+                    let table = Arc::clone(table);
+                    std::thread::spawn(move || start_again(&name, &table));
                 }
             }
             Ok(None) | Err(Errno::INTR) => {}
@@ -116,11 +113,11 @@ fn bury(table: &Shared) -> Result<()> {
     }
 }
 
-fn verdict(status: WaitStatus) -> String {
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => format!("ended with code {code}"),
-        (_, Some(signal)) => format!("ended by signal {signal}"),
-        _ => "ended".to_owned(),
+/// As the kubelet or systemd would.
+fn start_again(name: &str, table: &Shared) {
+    std::thread::sleep(RESTART);
+    if let Err(error) = locked(table).start_again(name) {
+        say::note(&format!("{name} cannot be started again: {error:#}"));
     }
 }
 
@@ -136,57 +133,9 @@ fn handle(request: Request, table: &Shared) -> Result<BTreeMap<String, State>> {
     // Held while a process is started or told something, so that it is not buried unseen.
     let mut table = locked(table);
     match request {
-        Request::Start(process) => {
-            if !table.running.contains_key(&process.name) {
-                let pid = start(&process)?;
-                table.ended.remove(&process.name);
-                table.running.insert(process.name, pid);
-            }
-        }
-        Request::Signal { name, signal } => {
-            if let Some(pid) = table.running.get(&name) {
-                let signal = match signal {
-                    Kind::Stop => Signal::TERM,
-                    Kind::Kill => Signal::KILL,
-                    Kind::Pause => Signal::STOP,
-                    Kind::Resume => Signal::CONT,
-                };
-                kill_process(*pid, signal).with_context(|| format!("cannot signal {name}"))?;
-            }
-        }
+        Request::Start(process) => table.start(process)?,
+        Request::Signal { name, signal } => table.signal(&name, signal)?,
         Request::List => {}
     }
-    let running = table
-        .running
-        .keys()
-        .map(|name| (name.clone(), State::Running));
-    let ended = table.ended.iter();
-    let ended = ended.map(|(name, how)| (name.clone(), State::Ended(how.clone())));
-    Ok(ended.chain(running).collect())
-}
-
-fn start(process: &Process) -> Result<Pid> {
-    ensure!(
-        process.program.exists(),
-        "{} is not there: run `test-cluster build`",
-        process.program.display()
-    );
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&process.log)
-        .with_context(|| format!("cannot write {}", process.log.display()))?;
-    let child = Command::new(&process.program)
-        .args(&process.arguments)
-        .envs(process.environment.iter().cloned())
-        .current_dir("/")
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .with_context(|| format!("cannot start {}", process.program.display()))?;
-    // It is waited for with all others.
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    pid.context("a process without a number")
+    Ok(table.states())
 }

@@ -1,0 +1,114 @@
+//! The processes of the cluster, as its first process knows them.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, WaitStatus, kill_process};
+
+use crate::control::{Kind, Process, State};
+
+#[derive(Default)]
+pub(super) struct Table {
+    /// What was started and not told to end.
+    wanted: BTreeMap<String, Process>,
+    running: BTreeMap<String, Pid>,
+    /// How each one ended, and how often it did by itself.
+    ended: BTreeMap<String, (String, u32)>,
+}
+
+impl Table {
+    /// Starts a process, unless one of its name runs.
+    pub(super) fn start(&mut self, process: Process) -> Result<()> {
+        let name = process.name.clone();
+        if !self.running.contains_key(&name) {
+            self.ended.remove(&name);
+        }
+        self.wanted.insert(name.clone(), process);
+        self.start_again(&name)
+    }
+
+    /// Starts a process that is wanted and does not run.
+    pub(super) fn start_again(&mut self, name: &str) -> Result<()> {
+        if let Some(process) = self.wanted.get(name)
+            && !self.running.contains_key(name)
+        {
+            self.running.insert(name.to_owned(), spawn(process)?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn signal(&mut self, name: &str, signal: Kind) -> Result<()> {
+        if matches!(signal, Kind::Stop | Kind::Kill) {
+            self.wanted.remove(name);
+        }
+        let Some(pid) = self.running.get(name) else {
+            return Ok(());
+        };
+        let signal = match signal {
+            Kind::Stop => Signal::TERM,
+            Kind::Kill => Signal::KILL,
+            Kind::Pause => Signal::STOP,
+            Kind::Resume => Signal::CONT,
+        };
+        kill_process(*pid, signal).with_context(|| format!("cannot signal {name}"))
+    }
+
+    /// Notes the end of a process; its name, if it should run.
+    pub(super) fn bury(&mut self, pid: Pid, status: WaitStatus) -> Option<String> {
+        let found = self.running.iter().find(|(_, running)| **running == pid);
+        let name = found?.0.clone();
+        self.running.remove(&name);
+        let wanted = self.wanted.contains_key(&name);
+        let (how, times) = self.ended.entry(name.clone()).or_default();
+        *how = verdict(status);
+        *times += u32::from(wanted);
+        wanted.then_some(name)
+    }
+
+    pub(super) fn states(&self) -> BTreeMap<String, State> {
+        let ended = self.ended.iter();
+        let ended =
+            ended.map(|(name, (how, times))| (name.clone(), State::Ended(how.clone(), *times)));
+        let running = self.running.keys();
+        let running = running.map(|name| (name.clone(), State::Running));
+        // One that was started again runs.
+        ended.chain(running).collect()
+    }
+}
+
+fn verdict(status: WaitStatus) -> String {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("ended with code {code}"),
+        (_, Some(signal)) => format!("ended by signal {signal}"),
+        _ => "ended".to_owned(),
+    }
+}
+
+fn spawn(process: &Process) -> Result<Pid> {
+    ensure!(
+        process.program.exists(),
+        "{} is not there: run `test-cluster build`",
+        process.program.display()
+    );
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&process.log)
+        .with_context(|| format!("cannot write {}", process.log.display()))?;
+    let child = Command::new(&process.program)
+        .args(&process.arguments)
+        .envs(process.environment.iter().cloned())
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot start {}", process.program.display()))?;
+    // It is waited for with all others.
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.context("a process without a number")
+}
