@@ -30,6 +30,8 @@ const IMAGE: &str = "SYNCLINE_E2E_IMAGE";
 pub const SYSTEM: &str = "syncline-system";
 /// The name of its Deployment and of its account there.
 pub const OPERATOR: &str = "syncline";
+/// The account that reads metrics, and its binding.
+const READER: &str = "syncline-e2e-reader";
 /// The operator's ports for health and for metrics.
 const HEALTH_PORT: u16 = 8081;
 const METRICS_PORT: u16 = 8443;
@@ -190,6 +192,23 @@ impl Real {
         text
     }
 
+    /// A token of a monitoring system: of an account that has the chart's role for readers and no other.
+    fn reader_token(&self) -> Result<String> {
+        let manifests = self.scratch().join("reader.yaml");
+        fs::write(
+            &manifests,
+            format!(
+                "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {READER}, namespace: {SYSTEM}}}\n---\n\
+                 apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {READER}}}\n\
+                 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {OPERATOR}-metrics-reader}}\n\
+                 subjects: [{{kind: ServiceAccount, name: {READER}, namespace: {SYSTEM}}}]\n"
+            ),
+        )?;
+        let file = manifests.to_str().context("a path that is no text")?;
+        self.kubectl_says(&["apply", "--server-side", "--filename", file])?;
+        self.kubectl_says(&["-n", SYSTEM, "create", "token", READER])
+    }
+
     /// Asks the operator for a page, as a probe or as a monitoring system with the reader's role does.
     pub fn operator_page(&self, path: &str) -> Result<String> {
         let deployment = format!("deployment/{OPERATOR}");
@@ -199,7 +218,7 @@ impl Real {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--include", "--insecure"]);
         if metrics {
-            let token = self.kubectl_says(&["-n", SYSTEM, "create", "token", OPERATOR])?;
+            let token = self.reader_token()?;
             curl.args([
                 "--header",
                 &format!("Authorization: Bearer {}", token.trim()),
