@@ -13,6 +13,7 @@ mod faults;
 mod flow;
 mod keys;
 mod lifecycle;
+mod movers_pods;
 mod needs;
 mod populator;
 mod security;

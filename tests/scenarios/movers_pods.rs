@@ -1,0 +1,140 @@
+//! What users say of movers' pods, and of the moment of a copy.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use syncline_testkit::scenario::Stage;
+use syncline_testkit::{Cluster, Who, scenario};
+
+use crate::needs;
+use crate::parts::{
+    condition, destination, fill_plain, image_after, is, listening, manually, must_be_alike, over,
+    put, receiver, source, synced, text, tree_of_image,
+};
+
+const STATUS: &str = "volsync.backube/latest-copy-status";
+const TRIGGER: &str = "volsync.backube/copy-trigger";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_waits_for_the_users_trigger_each_time() -> Result<()> {
+    scenario(Cluster::shared(Who::Caller).await?, "trigger", |stage| {
+        waits_for_trigger(stage, "Snapshot")
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_waits_for_the_users_trigger_each_time() -> Result<()> {
+    scenario(Cluster::shared(Who::Caller).await?, "trigger", |stage| {
+        waits_for_trigger(stage, "Clone")
+    })
+    .await
+}
+
+async fn waits_for_trigger(stage: Stage, method: &'static str) -> Result<()> {
+    let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+    let data = east.volume("data").await?;
+    fill_plain(&data, 10, 1).await?;
+    annotate(&east, json!({"volsync.backube/use-copy-trigger": ""})).await?;
+    let peer = receiver(&east, &west, "copy", json!({})).await?;
+    let manifest = source("copy", "data", &peer, json!({"copyMethod": method}));
+    let mut image = None;
+    for round in ["one", "two"] {
+        east.apply(manually(manifest.clone(), round)).await?;
+        copy_status(&east, "WaitingForTrigger").await?;
+        let started = east.get("ReplicationSource", "copy").await?;
+        assert!(
+            is(&started, "Synchronizing", "True", "SyncInProgress"),
+            "{started:#}"
+        );
+        assert!(
+            east.find("PersistentVolumeClaim", "volsync-copy-src")
+                .await?
+                .is_none()
+        );
+        assert!(
+            east.find("VolumeSnapshot", "volsync-copy-src")
+                .await?
+                .is_none()
+        );
+        // What is written before the trigger is in the copy.
+        put(&data, "state", round).await?;
+        let tree = data.tree().await?;
+        annotate(&east, json!({TRIGGER: round})).await?;
+        copy_status(&east, "Completed").await?;
+        put(&data, "state", "too late").await?;
+        synced(&east, "copy", round).await?;
+        let claim = east.get("PersistentVolumeClaim", "data").await?;
+        let latest = claim.pointer("/metadata/annotations/volsync.backube~1latest-copy-trigger");
+        assert_eq!(latest, Some(&json!(round)));
+        let next = image_after(&west, "copy", image.as_deref()).await?;
+        must_be_alike(&tree, &tree_of_image(&west, &next).await?)?;
+        image = Some(next);
+    }
+    Ok(())
+}
+
+async fn annotate(site: &syncline_testkit::Site, annotations: Value) -> Result<()> {
+    let change = json!({"metadata": {"annotations": annotations}});
+    site.merge("PersistentVolumeClaim", "data", change).await?;
+    Ok(())
+}
+
+async fn copy_status(site: &syncline_testkit::Site, wanted: &str) -> Result<()> {
+    let what = format!("a copy that is {wanted}");
+    site.wait("PersistentVolumeClaim", "data", &what, |claim| {
+        let annotations = claim.pointer("/metadata/annotations")?;
+        (annotations.get(STATUS)? == wanted).then_some(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mover_without_rights_says_what_it_could_not_preserve() -> Result<()> {
+    scenario(needs::ROOT.shared(Who::Caller).await?, "unprivileged", |stage| async move {
+        let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+        let data = east.volume("data").await?;
+        fill_plain(&data, 20, 1).await?;
+        let context = json!({"runAsUser": 4321, "runAsGroup": 4321, "fsGroup": 4321});
+        // In the form that VolSync's definitions leave alone.
+        let rights = json!({"metadata": {"annotations": {"syncline.dev/mover-security-context": context.to_string()}}});
+        west.apply(over(destination("copy", json!({})), rights)).await?;
+        let peer = listening(&west, "copy").await?;
+        west.hand_over_secret(&peer.keys, &east).await?;
+        east.apply(manually(source("copy", "data", &peer, json!({})), "once")).await?;
+        let sent = synced(&east, "copy", "once").await?;
+        image_after(&west, "copy", None).await?;
+        let received = west.get("ReplicationDestination", "copy").await?;
+        for object in [&sent, &received] {
+            let told = condition(object, "Preserved").context("no condition")?;
+            assert_eq!(text(told, "/reason"), Some("UnprivilegedMover"));
+            let message = text(told, "/message").unwrap_or_default();
+            assert!(message.contains("owners (all is uid 4321's)"), "{message}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn further_volumes_of_the_users_are_waited_for_and_mounted() -> Result<()> {
+    scenario(Cluster::shared(Who::Caller).await?, "further", |stage| async move {
+        let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+        let data = east.volume("data").await?;
+        fill_plain(&data, 5, 1).await?;
+        let peer = receiver(&east, &west, "copy", json!({})).await?;
+        let volumes = json!([{"mountPath": "certs/ca", "volumeSource": {"secret": {"secretName": "ca"}}}]);
+        let manifest = source("copy", "data", &peer, json!({"moverVolumes": volumes}));
+        east.apply(manually(manifest, "once")).await?;
+        east.wait("ReplicationSource", "copy", "a word about the missing Secret", |object| {
+            let message = text(condition(object, "Synchronizing")?, "/message")?;
+            (message.contains("ca") && message.contains("moverVolumes")).then_some(())
+        })
+        .await?;
+        east.apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ca"},
+            "stringData": {"ca.crt": "not secret"}}))
+            .await?;
+        synced(&east, "copy", "once").await?;
+        Ok(())
+    })
+    .await
+}
