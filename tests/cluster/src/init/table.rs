@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 
 use crate::control::{Kind, Process, State};
@@ -53,7 +54,11 @@ impl Table {
             Kind::Pause => Signal::STOP,
             Kind::Resume => Signal::CONT,
         };
-        kill_process(*pid, signal).with_context(|| format!("cannot signal {name}"))
+        match kill_process(*pid, signal) {
+            // It has just ended by itself: the driver's sidecars do when the driver goes.
+            Err(Errno::SRCH) => Ok(()),
+            other => other.with_context(|| format!("cannot signal {name}")),
+        }
     }
 
     /// Notes the end of a process; its name, if it should run.
