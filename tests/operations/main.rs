@@ -4,6 +4,7 @@
 mod needs;
 mod outages;
 mod replicas;
+mod storage;
 mod system;
 mod upgrade;
 
