@@ -110,7 +110,7 @@ fn only_changed_blocks_travel(pair: &Pair, source: &Disk, target: &Disk) {
         .log
         .lines()
         .filter_map(syncline_api::report::parse_line);
-    let last = progress.last().unwrap();
+    let last = progress.into_iter().next_back().unwrap();
     assert_eq!(
         (last.bytes_done, last.bytes_total),
         (Some(64 << 20), Some(64 << 20))
