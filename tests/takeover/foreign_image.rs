@@ -1,5 +1,7 @@
 //! A mover image that is not Syncline's.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 use syncline_operator::options::{MoverImages, Options};
@@ -28,6 +30,7 @@ async fn a_foreign_image_is_refused_by_name_after_one_pod_and_for_all() -> Resul
     scenario(cluster().await?, "image", |stage| async move {
         let site = stage.site("west").await?;
         let images = MoverImages::all(STRANGER);
+        let begun = Instant::now();
         let operator = Operator::start(
             &stage.cluster,
             Options {
@@ -54,8 +57,10 @@ async fn a_foreign_image_is_refused_by_name_after_one_pod_and_for_all() -> Resul
             .iter()
             .filter(|write| of_jobs(write))
             .count();
+        // One finds out; after that one in five seconds or more tries again, whoever that is.
+        let most = 1 + begun.elapsed().as_secs() / 5;
         assert!(
-            jobs <= 2,
+            u64::try_from(jobs)? <= most,
             "{jobs} Jobs were made: {:?}",
             operator.sent.writes()
         );

@@ -17,10 +17,11 @@ use crate::follow::Followers;
 use crate::images::Images;
 use crate::kinds::Key;
 use crate::metrics::{Measure, Metrics};
-use crate::observe::{self, Resource};
+use crate::observe::{self, Resource, World};
 use crate::options::Movers;
 use crate::plan::{Call, Input, Moment, Plan, Settings, plan, refused};
 use crate::queue::Queue;
+use crate::rights::Rights;
 use crate::rivals::Rivals;
 use crate::slots::Slots;
 use crate::status::{State, document};
@@ -35,6 +36,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// The operator's settings.
     pub settings: Settings,
+    /// What the operator may not do.
+    pub rights: Arc<Rights>,
     /// Whose resources are looked after.
     pub movers: Movers,
     /// Where to ask for another look.
@@ -98,13 +101,21 @@ impl Context {
         if let Some(until) = self.rivals.hold(&subject, self.clock.now(), jitter()) {
             return Ok(Some(until));
         }
-        let mut world = Box::pin(observe::world(&self.client, &subject, &self.settings)).await?;
+        let seen = Box::pin(observe::world(&self.client, &subject, &self.settings)).await;
+        if let Err(error) = &seen {
+            self.tell_what_is_hidden(&resource, &subject, error).await?;
+        }
+        let mut world = seen?;
         world.progress = self.followers.progress(key, self.clock.now());
         world.reported = self.followers.reported(key);
         world.may_start = self.may_start(&subject);
-        world.image_distrusted_until = self
-            .images
-            .distrusted_until(&self.settings.mover_image, self.clock.now());
+        world.image_distrusted_until = self.images.hold(
+            &self.settings.mover_image,
+            key,
+            is_about_to_launch(&subject, &world, self.clock.now()),
+            self.clock.now(),
+        );
+        world.forbidden = self.rights.complaint();
         world.refusal = self.failures.refusal(key);
 
         // validate
@@ -199,6 +210,34 @@ impl Context {
         }
     }
 
+    /// Says in the status that the operator may not read what a plan would rest on.
+    async fn tell_what_is_hidden(
+        &self,
+        resource: &Resource,
+        subject: &Subject,
+        error: &observe::Error,
+    ) -> Result<(), apply::Error> {
+        if !error.is_forbidden() {
+            return Ok(());
+        }
+        let world = World {
+            forbidden: self.rights.complaint(),
+            ..World::default()
+        };
+        let moment = moment(&*self.clock);
+        let validated = validate(subject, moment.now, &self.settings.zone);
+        let input = Input {
+            subject,
+            wish: validated.as_ref(),
+            world: &world,
+            moment: &moment,
+            settings: &self.settings,
+        };
+        let words = format!("Forbidden: {}", chain(error));
+        self.write_status(resource, subject, &refused(&input, &words))
+            .await
+    }
+
     /// Events, metrics and calls: what follows from the plan outside of the resource's own objects.
     async fn tell(&self, subject: &Subject, plan: &Plan) {
         let now = self.clock.now();
@@ -267,6 +306,11 @@ impl Context {
             self.queue.add(waiting, self.clock.now());
         }
     }
+}
+
+/// Whether a Job is the next thing that a resource needs.
+fn is_about_to_launch(subject: &Subject, world: &World, now: Timestamp) -> bool {
+    transfers(&subject.state, now) && world.job.is_none()
 }
 
 /// Whether a run is under way and does not just wait for its next try.
