@@ -83,14 +83,6 @@ impl Story {
         let text = fs::read_to_string(&path).unwrap();
         serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
-
-    /// The names of its rows, in their order.
-    pub(crate) fn row_names(&self) -> Vec<&str> {
-        self.rows
-            .iter()
-            .filter_map(|row| row.name.as_deref())
-            .collect()
-    }
 }
 
 /// `rows` or `recorded`.

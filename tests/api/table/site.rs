@@ -62,8 +62,10 @@ impl Site {
 
     /// Every cluster of this run.
     pub(crate) async fn all() -> Vec<Self> {
-        let mut all = vec![Self::embedded().await];
-        all.extend(Self::real().await);
+        let mut all = Vec::from_iter(Self::real().await);
+        if !all.iter().any(Self::is_recorded) {
+            all.insert(0, Self::embedded().await);
+        }
         all
     }
 

@@ -16,6 +16,8 @@ use super::site::Site;
 
 /// The longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a recording waits for what comes about by itself.
+const SETTLING: Duration = Duration::from_secs(4);
 /// Between two looks at what comes about by itself.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -91,6 +93,7 @@ impl<'a> Stage<'a> {
                 Some(_) => self.compare_watch(row, response).await,
                 None => {
                     let answer = self.ask(row).await;
+                    self.keep(row, &answer.json());
                     self.judge(row, response, &answer)
                 }
             };
@@ -103,6 +106,9 @@ impl<'a> Stage<'a> {
 
     /// Asks, and gives the answer as it is recorded.
     pub(crate) async fn record(&mut self, row: &Row) -> Value {
+        if row.until {
+            sleep(SETTLING).await;
+        }
         if row.events.is_some() {
             let (status, events) = self.watch(row).await;
             return json!({ "status": status, "events": events });
@@ -114,9 +120,9 @@ impl<'a> Stage<'a> {
 
     fn keep(&mut self, row: &Row, here: &Value) {
         for (name, path) in &row.keep {
-            let value = here.pointer(path).and_then(Value::as_str);
-            let value = value.unwrap_or_else(|| panic!("{}: no {path} in {here}", row.ask));
-            self.kept.insert(name.clone(), value.to_owned());
+            if let Some(value) = here.pointer(path).and_then(Value::as_str) {
+                self.kept.insert(name.clone(), value.to_owned());
+            }
         }
     }
 
@@ -173,19 +179,19 @@ impl<'a> Stage<'a> {
         }
         let warnings: Vec<String> =
             serde_json::from_value(recorded["warning"].clone()).unwrap_or_default();
-        let warnings: Vec<String> = warnings.iter().map(|text| self.here(text)).collect();
-        if warnings != answer.warnings {
+        let mut warnings: Vec<String> = warnings.iter().map(|text| self.here(text)).collect();
+        let mut found = answer.warnings.clone();
+        // Their order means nothing.
+        warnings.sort();
+        found.sort();
+        if warnings != found {
             return Err(format!(
                 "  warnings {:?}, recorded: {warnings:?}",
                 answer.warnings
             ));
         }
         let whole = answer.json();
-        let outcome = self.judge_body(row, recorded, answer, &whole);
-        if outcome.is_ok() {
-            self.keep(row, &whole);
-        }
-        outcome
+        self.judge_body(row, recorded, answer, &whole)
     }
 
     fn judge_body(

@@ -102,7 +102,7 @@ pub(crate) fn qualified_name_faults(key: &str) -> Vec<String> {
         }
         _ => {
             return vec![format!(
-                "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+                "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
             )];
         }
     };
@@ -117,6 +117,18 @@ pub(crate) fn qualified_name_faults(key: &str) -> Vec<String> {
     faults
 }
 
+/// Faults of the value of a label.
+pub(crate) fn label_value_faults(text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if text.len() > 63 {
+        faults.push("must be no more than 63 bytes".to_owned());
+    }
+    if !RE_LABEL_VALUE.is_match(text) {
+        faults.push(LABEL_VALUE.to_owned());
+    }
+    faults
+}
+
 /// Faults of a map of labels (or of a selector's `matchLabels`).
 pub(crate) fn label_faults(labels: Option<&Value>, field: &str) -> Vec<FieldError> {
     let mut faults = Vec::new();
@@ -127,16 +139,11 @@ pub(crate) fn label_faults(labels: Option<&Value>, field: &str) -> Vec<FieldErro
                 .map(|fault| FieldError::invalid(field, &json!(key), &fault)),
         );
         let text = value.as_str().unwrap_or_default();
-        if text.len() > 63 {
-            faults.push(FieldError::invalid(
-                field,
-                value,
-                "must be no more than 63 bytes",
-            ));
-        }
-        if !RE_LABEL_VALUE.is_match(text) {
-            faults.push(FieldError::invalid(field, value, LABEL_VALUE));
-        }
+        faults.extend(
+            label_value_faults(text)
+                .iter()
+                .map(|fault| FieldError::invalid(field, value, fault)),
+        );
     }
     faults
 }
@@ -244,6 +251,17 @@ fn owner_faults(owners: Option<&Value>) -> Vec<FieldError> {
                 faults.push(FieldError::invalid(field, &json!(""), detail));
             }
         }
+        let text = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
+        if (text("apiVersion"), text("kind")) == ("v1", "Event") {
+            faults.push(FieldError {
+                reason: "FieldValueInvalid",
+                field: "metadata.ownerReferences".to_owned(),
+                message: format!(
+                    "Invalid value: {}: /v1, Kind=Event is disallowed from being an owner",
+                    reference_in_go(owner)
+                ),
+            });
+        }
         if owner.get("controller") == Some(&Value::Bool(true)) {
             controllers.push(owner);
         }
@@ -267,13 +285,36 @@ fn owner_faults(owners: Option<&Value>) -> Vec<FieldError> {
             shown(first),
             shown(second)
         );
-        faults.push(FieldError::invalid(
-            "metadata.ownerReferences",
-            owners.unwrap_or(&Value::Null),
-            &detail,
-        ));
+        let all: Vec<String> = owners
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(reference_in_go)
+            .collect();
+        faults.push(FieldError {
+            reason: "FieldValueInvalid",
+            field: "metadata.ownerReferences".to_owned(),
+            message: format!("Invalid value: [{}]: {detail}", all.join(",")),
+        });
     }
     faults
+}
+
+/// A reference as Go writes it: its fields in the order of the type.
+fn reference_in_go(owner: &Value) -> String {
+    let order = [
+        "apiVersion",
+        "kind",
+        "name",
+        "uid",
+        "controller",
+        "blockOwnerDeletion",
+    ];
+    let fields: Vec<String> = order
+        .iter()
+        .filter_map(|key| Some(format!("\"{key}\":{}", owner.get(*key)?)))
+        .collect();
+    format!("{{{}}}", fields.join(","))
 }
 
 fn finalizer_faults(finalizers: Option<&Value>) -> Vec<FieldError> {
@@ -290,6 +331,12 @@ fn finalizer_faults(finalizers: Option<&Value>) -> Vec<FieldError> {
                 .iter()
                 .map(|fault| FieldError::invalid("metadata.finalizers", &json!(name), fault)),
         );
+        if !name.contains('/') && !STANDARD_FINALIZERS.contains(name) {
+            let position = names.iter().position(|other| other == name).unwrap_or(0);
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            let field = format!("metadata.finalizers[{position}]");
+            faults.push(FieldError::invalid(field, &json!(name), detail));
+        }
     }
     if names.contains(&"orphan") && names.contains(&"foregroundDeletion") {
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";
@@ -357,7 +404,10 @@ pub(crate) fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
     faults
 }
 
-/// Reads a quantity; numbers become text. The text is kept as it was written.
+/// Finalizers without a domain that Kubernetes itself uses.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+/// Reads a quantity; numbers become text, in the one form that Kubernetes keeps.
 pub(crate) fn quantity(value: &Value) -> Result<Value, String> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -369,7 +419,9 @@ pub(crate) fn quantity(value: &Value) -> Result<Value, String> {
         RE_DECIMAL.is_match(part(1)) && RE_SUFFIX.is_match(part(2))
     });
     if well_formed {
-        Ok(Value::String(text))
+        Ok(Value::String(
+            super::quantity::canonical(&text).unwrap_or(text),
+        ))
     } else {
         Err(QUANTITY_FAULT.to_owned())
     }

@@ -12,6 +12,7 @@ mod defaults;
 mod go_dump;
 mod meta;
 pub(crate) mod part;
+mod quantity;
 mod registry;
 mod shipped;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod validate;
 
 use serde_json::Value;
 
+pub(crate) use self::meta::{label_value_faults, qualified_name_faults};
 pub(crate) use self::registry::Registry;
 pub(crate) use self::shipped::definitions as shipped_definitions;
 

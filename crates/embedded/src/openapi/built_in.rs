@@ -87,6 +87,13 @@ fn extend(schema: &mut Value, name: &str) {
     {
         map.insert("x-kubernetes-map-type".to_owned(), json!("atomic"));
     }
+    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
+        let may_lack = |name: &Value| {
+            let field = name.as_str().and_then(|name| shape.field(name));
+            field.is_some_and(|field| field.omit_empty)
+        };
+        required.retain(|name| !may_lack(name));
+    }
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
         return;
     };

@@ -22,6 +22,8 @@ pub(crate) struct Wanted {
     pub(crate) warnings: Vec<String>,
     /// Whether the object carries its managed fields already, as an apply computes them.
     pub(crate) applied: bool,
+    /// Whether it was made by a patch of any kind.
+    pub(crate) patched: bool,
 }
 
 /// What became of a change.
@@ -36,6 +38,9 @@ impl Server {
         let resource = target.resource.as_ref();
         let decoded = resource.decode(&call.content_type, &call.body, call.query.validation())?;
         check_names(&decoded.object, target)?;
+        if !resource.strategic() && metadata::text(&decoded.object, "resourceVersion").is_none() {
+            return Err(Failure::without_version(resource, target.name()));
+        }
         let outcome = self
             .modify(target, &Author::of(call), |_| {
                 let object = decoded.object.clone();
@@ -43,6 +48,7 @@ impl Server {
                     object,
                     warnings: decoded.warnings.clone(),
                     applied: false,
+                    patched: false,
                 })
             })
             .await?;
@@ -81,6 +87,16 @@ impl Server {
         }
         if metadata::text(&apply.config, "resourceVersion").is_some() {
             return Err(Failure::modified(target.resource.as_ref(), target.name()));
+        }
+        if let Some(uid) = metadata::text(&apply.config, "uid") {
+            let cause = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            return Err(Failure::conflict(
+                target.resource.as_ref(),
+                target.name(),
+                &cause,
+            ));
         }
         let mut object = self.prepare_new(apply.config.clone(), target)?;
         managed::applied_new(target.resource.as_ref(), &mut object, apply, self.now());
@@ -155,8 +171,15 @@ impl Server {
         let status = target.subresource.as_deref() == Some("status");
         let mut object = wanted.object;
         check_names(&object, target)?;
-        check_uid(&object, current, target)?;
+        check_uid(&object, current, target, wanted.patched)?;
         let version = metadata::text(&object, "resourceVersion");
+        if let Some(Err(error)) = version.map(str::parse::<u64>) {
+            let (text, cause) = (version.unwrap_or_default(), error);
+            tracing::debug!("{text:?} is no version: {cause}");
+            return Err(Failure::unexplained(format!(
+                "strconv.ParseUint: parsing {text:?}: invalid syntax"
+            )));
+        }
         if version
             .is_some_and(|version| metadata::text(current, "resourceVersion") != Some(version))
         {
@@ -238,22 +261,48 @@ fn leaves_now(resource: &dyn Resource, object: &Value) -> bool {
         && !(namespaces::is_namespace(resource) && namespaces::waits_for_content(object))
 }
 
-/// The body must name the object of the path.
+/// The body must name the object of the path, and its namespace.
 fn check_names(object: &Value, target: &Target) -> Result<(), Failure> {
-    let name = metadata::text(object, "name").unwrap_or_default();
-    if name != target.name() {
-        let message = format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            target.name()
-        );
-        return Err(Failure::bad_request(message));
-    }
+    check_name(object, target)?;
     check_namespace(object, target)
 }
 
-fn check_uid(object: &Value, current: &Value, target: &Target) -> Result<(), Failure> {
+/// The body must name the object of the path.
+pub(crate) fn check_name(object: &Value, target: &Target) -> Result<(), Failure> {
+    let wanted = target.name();
+    match metadata::text(object, "name") {
+        Some(name) if name == wanted => Ok(()),
+        Some(name) => Err(Failure::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({wanted})"
+        ))),
+        None => Err(Failure::bad_request(format!(
+            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+        ))),
+    }
+}
+
+/// A uid in the body is a precondition of a replace, and a field that cannot change in a patch.
+fn check_uid(
+    object: &Value,
+    current: &Value,
+    target: &Target,
+    patched: bool,
+) -> Result<(), Failure> {
     let found = metadata::text(current, "uid").unwrap_or_default();
     match metadata::text(object, "uid") {
+        Some(uid) if uid != found && patched => {
+            let error = FieldError {
+                reason: "FieldValueInvalid",
+                field: "metadata.uid".to_owned(),
+                message: format!("Invalid value: {uid:?}: field is immutable"),
+            };
+            // The real server finds this fault twice.
+            Err(Failure::invalid(
+                target.resource.as_ref(),
+                target.name(),
+                &[error.clone(), error],
+            ))
+        }
         Some(uid) if uid != found => {
             let place = if target.resource.namespaced() {
                 format!("{}/{}", target.namespace(), target.name())

@@ -34,6 +34,10 @@ impl Server {
         let decoded = resource.decode(&call.content_type, &call.body, call.query.validation())?;
         let object = decoded.object;
         check_namespace(&object, target)?;
+        if metadata::text(&object, "resourceVersion").is_some() {
+            let message = "resourceVersion should not be set on objects to be created";
+            return Err(Failure::unexplained(message));
+        }
         let author = Author::of(call);
         let mut object = self.prepare_new(object, target)?;
         managed::created(resource, &mut object, &author.manager, self.now());
@@ -56,7 +60,6 @@ impl Server {
             "deletionTimestamp",
             "deletionGracePeriodSeconds",
             "selfLink",
-            "generation",
         ] {
             fields.remove(field);
         }
@@ -137,6 +140,16 @@ impl Server {
                     attempts -= 1;
                     let name = format!("{prefix}{}", metadata::random_suffix());
                     metadata::set(&mut object, "name", Value::from(name));
+                }
+                (Err(WriteError::Exists { key }), _) => {
+                    let there = self.store.get(&key);
+                    let leaving =
+                        there.is_some_and(|there| metadata::is_terminating(&there.object));
+                    return Err(if leaving {
+                        Failure::exists_still(resource, &name)
+                    } else {
+                        Failure::exists(resource, &name)
+                    });
                 }
                 (Err(error), _) => return Err(Failure::write(resource, &name, &error)),
             }

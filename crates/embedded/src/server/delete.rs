@@ -15,6 +15,7 @@ use super::{
     forms,
     lists::{list_object, selector},
     metadata, namespaces,
+    options::fault,
     route::Target,
     status::Failure,
 };
@@ -72,9 +73,18 @@ impl Options {
         if let Some(policy) = &policy
             && !matches!(policy.as_str(), "Orphan" | "Foreground" | "Background")
         {
-            return Err(Failure::bad_request(format!(
-                "invalid propagationPolicy {policy:?}: use Orphan, Background or Foreground"
-            )));
+            let message = format!(
+                "Unsupported value: {policy:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+            );
+            let error = fault("FieldValueNotSupported", "propagationPolicy", message);
+            return Err(Failure::invalid_options("DeleteOptions", &[error]));
+        }
+        if let (Some(_), Some(policy)) = (orphans, text("/propagationPolicy")) {
+            let message = format!(
+                "Invalid value: {policy:?}: orphanDependents and deletionPropagation cannot be both set"
+            );
+            let error = fault("FieldValueInvalid", "propagationPolicy", message);
+            return Err(Failure::invalid_options("DeleteOptions", &[error]));
         }
         let grace = body.get("gracePeriodSeconds").and_then(Value::as_i64);
         let dry_run = body.pointer("/dryRun/0").and_then(Value::as_str) == Some("All");

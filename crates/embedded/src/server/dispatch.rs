@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Limited};
 use super::{
     ResponseBody, Server,
     answer::{self, Reply, Representation},
+    options,
     query::Query,
     reviews,
     route::{self, Target},
@@ -143,6 +144,7 @@ async fn resource(server: &Arc<Server>, call: &Call) -> Result<Reply, Failure> {
         return review;
     }
     let target = server.with_registry(|registry| route::find(parts, registry))?;
+    options::check(call)?;
     match (target.name.is_some(), target.subresource.is_some()) {
         (false, _) => collection(server, call, target).await,
         (true, false) => object(server, call, target).await,
@@ -158,6 +160,8 @@ async fn collection(server: &Arc<Server>, call: &Call, target: Target) -> Result
         Method::GET => server.list(call, &target),
         Method::POST if writable => server.create(call, &target).await,
         Method::DELETE if writable => server.delete_collection(call, &target).await,
+        // A custom kind's paths in all namespaces have nothing but lists.
+        _ if !writable && !target.resource.strategic() => Err(Failure::no_page()),
         _ => Err(Failure::method_not_allowed()),
     }
 }

@@ -10,8 +10,8 @@ use base64::{
 use serde_json::{Value, json};
 
 use super::{
-    Server, answer::Reply, dispatch::Call, forms, query::Query, route::Target, selectors::Selector,
-    status::Failure,
+    Server, answer::Reply, dispatch::Call, forms, options::fault, query::Query, route::Target,
+    selectors::Selector, status::Failure,
 };
 use crate::kinds::FieldError;
 use crate::store::{Key, Stored};
@@ -91,6 +91,15 @@ impl Server {
         let resource = target.resource.as_ref();
         let selector = selector(call, target)?;
         let token = call.query.get("continue").map(Continue::read).transpose()?;
+        if token.is_some()
+            && call
+                .query
+                .get("resourceVersion")
+                .is_some_and(|version| version != "0")
+        {
+            let message = "specifying resource version is not allowed when using continue";
+            return Err(Failure::bad_request(message));
+        }
         let (revision, objects) = self.objects(&call.query, target, token.as_ref())?;
         let after = token.map(|token| token.after);
         let mut selected = objects
@@ -158,30 +167,60 @@ impl Server {
 /// `resourceVersion` of a list, with the rules on `resourceVersionMatch`; 0 and absence mean any.
 fn wanted_version(query: &Query) -> Result<Option<u64>, Failure> {
     let version = query.get("resourceVersion");
-    if query.get("resourceVersionMatch").is_some() && version.is_none() {
-        let error = FieldError {
-            reason: "FieldValueForbidden",
-            field: "resourceVersionMatch".to_owned(),
-            message:
-                "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
-                    .to_owned(),
-        };
-        return Err(Failure::invalid_options("ListOptions", &error));
+    let errors = version_faults(query);
+    if !errors.is_empty() {
+        return Err(Failure::invalid_options("ListOptions", &errors));
     }
     let Some(version) = version else {
         return Ok(None);
     };
     let number = version.parse().map_err(|_| {
         Failure::bad_request(format!(
-            "resourceVersion: Invalid value: \"{version}\": strconv.ParseUint: parsing \"{version}\": invalid syntax"
+            "invalid resource version: resourceVersion: Invalid value: \"{version}\": strconv.ParseUint: parsing \"{version}\": invalid syntax"
         ))
     })?;
     Ok((number > 0).then_some(number))
 }
 
+/// What is wrong with the options of a list that are about versions.
+fn version_faults(query: &Query) -> Vec<FieldError> {
+    let version = query.get("resourceVersion");
+    let mut errors = Vec::new();
+    let (reason, message) = match (query.get("resourceVersionMatch"), version) {
+        (Some(_), None) => (
+            "FieldValueForbidden",
+            "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+                .to_owned(),
+        ),
+        (Some("Exact"), Some("0")) => (
+            "FieldValueForbidden",
+            "Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""
+                .to_owned(),
+        ),
+        (Some(other), _) if !matches!(other, "Exact" | "NotOlderThan") => (
+            "FieldValueNotSupported",
+            format!(
+                "Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""
+            ),
+        ),
+        _ => ("", String::new()),
+    };
+    if !reason.is_empty() {
+        errors.push(fault(reason, "resourceVersionMatch", message));
+    }
+    if query.get("sendInitialEvents").is_some() {
+        let message = "Forbidden: sendInitialEvents is forbidden for list".to_owned();
+        errors.push(fault("FieldValueForbidden", "sendInitialEvents", message));
+    }
+    errors
+}
+
 /// The selectors of a request.
 pub(crate) fn selector(call: &Call, target: &Target) -> Result<Selector, Failure> {
-    let known = target.resource.selectable_fields();
+    let mut known = target.resource.selectable_fields();
+    if !target.resource.strategic() {
+        known.push("metadata.name".to_owned());
+    }
     Selector::parse(
         call.query.get("labelSelector"),
         call.query.get("fieldSelector"),

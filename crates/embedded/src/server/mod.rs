@@ -19,6 +19,7 @@ pub(crate) mod logs;
 mod managed;
 mod metadata;
 mod namespaces;
+mod options;
 mod patches;
 mod query;
 mod reviews;

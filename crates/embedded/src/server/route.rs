@@ -94,7 +94,11 @@ pub(crate) fn find(parts: Parts, registry: &Registry) -> Result<Target, Failure>
     let scoped = parts.namespace.is_some();
     // A namespaced object needs its namespace; a cluster-scoped one has none.
     if scoped != resource.namespaced() && (scoped || parts.name.is_some()) {
-        return Err(Failure::no_resource());
+        return Err(if resource.strategic() {
+            Failure::no_resource()
+        } else {
+            Failure::no_page()
+        });
     }
     Ok(Target {
         resource,

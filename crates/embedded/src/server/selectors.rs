@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::status::Failure;
+use crate::kinds::{label_value_faults, qualified_name_faults};
 
 /// One requirement on a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,30 @@ impl Requirement {
     }
 }
 
+impl Requirement {
+    /// Keys and values must be those of labels.
+    fn check(&self) -> Result<(), Failure> {
+        let (key, values): (&str, &[String]) = match self {
+            Self::In(key, values) | Self::NotIn(key, values) => (key, values),
+            Self::Exists(key) | Self::Absent(key) => (key, &[]),
+        };
+        let fault = |place: &str, value: &str, fault: &str| {
+            Failure::bad_request(format!(
+                "unable to parse requirement: {place}: Invalid value: {value:?}: {fault}"
+            ))
+        };
+        if let Some(text) = qualified_name_faults(key).first() {
+            return Err(fault("<nil>", key, text));
+        }
+        for (index, value) in values.iter().enumerate() {
+            if let Some(text) = label_value_faults(value).first() {
+                return Err(fault(&format!("values[{index}][{key}]"), value, text));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The text of a field; absent ones are empty, as the real server's selectable fields are.
 fn field(object: &Value, path: &str) -> String {
     let found = path
@@ -101,6 +126,12 @@ fn parse_fields(
         if !matches!(path, "metadata.name" | "metadata.namespace")
             && !known.iter().any(|name| name == path)
         {
+            // Kinds with fields of their own to select by say it in fewer words.
+            if !known.is_empty() {
+                return Err(Failure::bad_request(format!(
+                    "field label not supported: {path}"
+                )));
+            }
             let own = ["metadata.name", "metadata.namespace"];
             let all = own.into_iter().chain(known.iter().map(String::as_str));
             let all: Vec<String> = all.map(|name| format!("\"{name}\"")).collect();
@@ -168,7 +199,9 @@ fn parse_labels(text: &str) -> Result<Vec<Requirement>, Failure> {
         return Ok(requirements);
     }
     loop {
-        requirements.push(parser.requirement()?);
+        let requirement = parser.requirement()?;
+        requirement.check()?;
+        requirements.push(requirement);
         match parser.next() {
             Token::End => return Ok(requirements),
             Token::Sign(",") => {}
@@ -235,7 +268,12 @@ impl Parser {
                 Token::Word(word) => values.push(word),
                 Token::Sign(",") => {}
                 Token::Sign(")") => return Ok(values),
-                other => return Err(unexpected(&other, "',', ')' or identifier")),
+                other => {
+                    let message = format!(
+                        "unable to parse requirement: found '{other}', expected: ',' or ')'"
+                    );
+                    return Err(Failure::bad_request(message));
+                }
             }
         }
     }

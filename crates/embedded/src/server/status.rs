@@ -106,6 +106,13 @@ impl Failure {
         )
     }
 
+    /// The name is taken by an object that is on its way out.
+    pub(crate) fn exists_still(resource: &dyn Resource, name: &str) -> Self {
+        let mut failure = Self::exists(resource, name);
+        failure.message = format!("object is being deleted: {}", failure.message);
+        failure
+    }
+
     pub(crate) fn modified(resource: &dyn Resource, name: &str) -> Self {
         let cause = "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(resource, name, cause)
@@ -188,9 +195,29 @@ impl Failure {
         )
     }
 
+    /// A replace of a custom resource must say which version it replaces.
+    pub(crate) fn without_version(resource: &dyn Resource, name: &str) -> Self {
+        let error = FieldError {
+            reason: "FieldValueInvalid",
+            field: "metadata.resourceVersion".to_owned(),
+            message: "Invalid value: 0: must be specified for an update".to_owned(),
+        };
+        let mut details = plural_details(resource, name);
+        if let Some(details) = details.as_object_mut() {
+            details.insert("causes".to_owned(), causes(std::slice::from_ref(&error)));
+        }
+        let object = qualified(resource.plural(), resource.group());
+        let message = format!("{object} \"{name}\" is invalid: {}", summary(&[error]));
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "Invalid",
+            message,
+            Some(details),
+        )
+    }
+
     /// Wrong options of a request, for instance `ListOptions`.
-    pub(crate) fn invalid_options(kind: &str, error: &FieldError) -> Self {
-        let errors = std::slice::from_ref(error);
+    pub(crate) fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
         let details = json!({"group": "meta.k8s.io", "kind": kind, "causes": causes(errors)});
         let message = format!("{kind}.meta.k8s.io \"\" is invalid: {}", summary(errors));
         Self::new(
@@ -283,11 +310,16 @@ impl Failure {
 
     /// A malformed version in a watch is a 500 without a reason, as the real server has it.
     pub(crate) fn malformed_version(text: &str) -> Self {
+        Self::unexplained(format!(
+            "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+        ))
+    }
+
+    /// What the real server answers with a 500 without a reason, though it is the request that is wrong.
+    pub(crate) fn unexplained(message: impl Into<String>) -> Self {
         Self {
             code: StatusCode::INTERNAL_SERVER_ERROR,
-            message: format!(
-                "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
-            ),
+            message: message.into(),
             reason: None,
             details: None,
             plain: false,

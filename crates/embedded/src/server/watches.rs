@@ -109,7 +109,7 @@ fn check_options(call: &Call) -> Result<(), Failure> {
             "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
         ),
         (Some(_), _) => (
-            "sendInitialEvents",
+            "resourceVersionMatch",
             "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
         ),
     };
@@ -118,7 +118,7 @@ fn check_options(call: &Call) -> Result<(), Failure> {
         field: field.to_owned(),
         message: message.to_owned(),
     };
-    Err(Failure::invalid_options("ListOptions", &error))
+    Err(Failure::invalid_options("ListOptions", &[error]))
 }
 
 impl Watch {

@@ -102,7 +102,9 @@ fn row(
     let mut row = Map::new();
     row.insert("cells".to_owned(), Value::Array(cells));
     match include {
-        Include::None => {}
+        Include::None => {
+            row.insert("object".to_owned(), Value::Null);
+        }
         Include::Metadata => {
             let metadata = object.get("metadata").cloned().unwrap_or_else(|| json!({}));
             let partial = json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata });

@@ -103,15 +103,15 @@ fn data(object: &Value) -> Vec<FieldError> {
                     .iter()
                     .map(|fault| FieldError::invalid(here.clone(), &json!(key), fault)),
             );
-            if field == "binaryData"
+            if field == "data"
                 && object
-                    .get("data")
+                    .get("binaryData")
                     .is_some_and(|data| data.get(key).is_some())
             {
                 faults.push(FieldError::invalid(
                     here,
                     &json!(key),
-                    "duplicate of key present in data",
+                    "duplicate of key present in binaryData",
                 ));
             }
             size += value.as_str().map_or(0, str::len);

@@ -172,6 +172,12 @@ pub(crate) fn updated(
     writer: &Writer<'_>,
 ) {
     let stored = current.pointer("/metadata/managedFields");
+    let is_new = metadata::text(current, "uid").is_none();
+    // Who emptied the list asked for nobody to be noted, until somebody applies.
+    if !is_new && read_all(stored).is_empty() {
+        metadata::metadata(object).remove("managedFields");
+        return;
+    }
     let mut entries = match sent.filter(|sent| sent.is_array() && stored.is_some()) {
         Some(sent) => read_all(Some(sent)),
         None => read_all(stored),

@@ -5,7 +5,13 @@ mod strategic;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{change::Wanted, dispatch::Call, managed, metadata, route::Target, status::Failure};
+use super::{
+    change::{Wanted, check_name},
+    dispatch::Call,
+    managed, metadata,
+    route::Target,
+    status::Failure,
+};
 use crate::kinds::{FieldError, Resource};
 
 const PATCHES_OF_CUSTOM_RESOURCES: &str =
@@ -65,7 +71,7 @@ impl Patch {
         let mut object = current.clone();
         match self {
             Self::Json(patch) => {
-                json_patch::patch(&mut object, patch).map_err(|_| Failure::unprocessable())?;
+                apply_json_patch(&mut object, patch).map_err(|_| Failure::unprocessable())?;
             }
             Self::Merge(patch) => json_patch::merge(&mut object, patch),
             Self::Strategic(patch) => object = strategic::merge(resource, current, patch)?,
@@ -76,41 +82,85 @@ impl Patch {
             object: decoded.object,
             warnings: decoded.warnings,
             applied: false,
+            patched: true,
         })
     }
 }
 
 fn read_json(call: &Call) -> Result<Value, Failure> {
-    let value: Value = serde_json::from_slice(&call.body)
-        .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
-    if value.is_object() {
-        Ok(value)
-    } else {
-        Err(Failure::bad_request(
-            "error decoding patch: json: a patch must be an object",
-        ))
+    let value: Value = serde_json::from_slice(&call.body).map_err(|error| {
+        Failure::bad_request(format!("error decoding patch: {}", in_go(&error)))
+    })?;
+    match go_kind(&value) {
+        "object" => Ok(value),
+        kind => Err(Failure::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+        ))),
     }
+}
+
+/// A fault of reading JSON, in Go's words where they are known.
+fn in_go(error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        "unexpected end of JSON input".to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
+/// What Go calls a value.
+fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Object(_) => "object",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+        Value::Null => "null",
+    }
+}
+
+/// Applies the operations in order. As on a real server, `replace` of a field that is not there adds it.
+fn apply_json_patch(
+    object: &mut Value,
+    patch: &json_patch::Patch,
+) -> Result<(), json_patch::PatchError> {
+    use json_patch::{AddOperation, Patch, PatchOperation};
+    for operation in &patch.0 {
+        let operation = match operation {
+            PatchOperation::Replace(replace)
+                if replace.path.resolve(object).is_err()
+                    && replace
+                        .path
+                        .parent()
+                        .and_then(|parent| parent.resolve(object).ok())
+                        .is_some_and(Value::is_object) =>
+            {
+                PatchOperation::Add(AddOperation {
+                    path: replace.path.clone(),
+                    value: replace.value.clone(),
+                })
+            }
+            other => other.clone(),
+        };
+        json_patch::patch(object, &Patch(vec![operation]))?;
+    }
+    Ok(())
 }
 
 fn read_json_patch(call: &Call) -> Result<Patch, Failure> {
     let fault = |cause: &str| Failure::bad_request(format!("error decoding patch: {cause}"));
-    let value: Value =
-        serde_json::from_slice(&call.body).map_err(|error| fault(&error.to_string()))?;
-    let kind = match &value {
-        Value::Array(_) => {
-            return serde_json::from_value(value)
-                .map(Patch::Json)
-                .map_err(|error| fault(&error.to_string()));
-        }
-        Value::Object(_) => "object",
-        Value::String(_) => "string",
-        Value::Number(_) => "number",
-        Value::Bool(_) => "bool",
-        Value::Null => return Ok(Patch::Json(json_patch::Patch(Vec::new()))),
-    };
-    Err(fault(&format!(
-        "json: cannot unmarshal {kind} into Go value of type []handlers.jsonPatchOp"
-    )))
+    let value: Value = serde_json::from_slice(&call.body).map_err(|error| fault(&in_go(&error)))?;
+    match go_kind(&value) {
+        // Operations and paths that are none are found when the patch is applied.
+        "array" => serde_json::from_value(value)
+            .map(Patch::Json)
+            .map_err(|_| Failure::unprocessable()),
+        "null" => Ok(Patch::Json(json_patch::Patch(Vec::new()))),
+        kind => Err(fault(&format!(
+            "json: cannot unmarshal {kind} into Go value of type []handlers.jsonPatchOp"
+        ))),
+    }
 }
 
 impl Applied {
@@ -121,7 +171,7 @@ impl Applied {
                 field: "fieldManager".to_owned(),
                 message: "Required value: is required for apply patch".to_owned(),
             };
-            return Err(Failure::invalid_options("PatchOptions", &error));
+            return Err(Failure::invalid_options("PatchOptions", &[error]));
         };
         let decoded = target.resource.decode_config(
             "application/yaml",
@@ -135,13 +185,7 @@ impl Applied {
         {
             return Err(Failure::bad_request("metadata.managedFields must be nil"));
         }
-        let name = metadata::text(&config, "name").unwrap_or_default();
-        if name != target.name() {
-            return Err(Failure::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({})",
-                target.name()
-            )));
-        }
+        check_name(&config, target)?;
         Ok(Self {
             config,
             manager: manager.to_owned(),
@@ -168,13 +212,16 @@ impl Applied {
         if let Some(entries) = entries {
             metadata::set(&mut object, "managedFields", entries);
         }
-        if let Some(version) = metadata::text(&self.config, "resourceVersion") {
-            metadata::set(&mut object, "resourceVersion", Value::from(version));
+        for field in ["resourceVersion", "uid"] {
+            if let Some(sent) = metadata::text(&self.config, field) {
+                metadata::set(&mut object, field, Value::from(sent));
+            }
         }
         Ok(Wanted {
             object,
             warnings: self.warnings.clone(),
             applied: true,
+            patched: true,
         })
     }
 }

@@ -27,6 +27,20 @@ pub(crate) fn merge(
         .map(Value::Object)
 }
 
+/// A map as Go prints it.
+fn in_go(fields: &Fields) -> String {
+    let shown = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => in_go(fields),
+        other => other.to_string(),
+    };
+    let parts: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("{name}:{}", shown(value)))
+        .collect();
+    format!("map[{}]", parts.join(" "))
+}
+
 struct Merger<'a> {
     resource: &'a dyn Resource,
 }
@@ -45,8 +59,9 @@ impl Merger<'_> {
             Some("replace") => return Ok(without_directives(patch)),
             Some("delete") => return Ok(Fields::new()),
             Some(other) => {
-                return Err(Failure::bad_request(format!(
-                    "unknown patch directive: {other}"
+                return Err(Failure::unexplained(format!(
+                    "unknown patch type: {other} in map: {}",
+                    in_go(patch)
                 )));
             }
         }
@@ -125,12 +140,9 @@ impl Merger<'_> {
         let keys = match self.merge_at(place) {
             Merge::ByKey(keys) => keys.into_iter().map(|(key, _)| key).collect::<Vec<_>>(),
             Merge::Set => {
-                for value in patch {
-                    if !current.contains(value) {
-                        current.push(value.clone());
-                    }
-                }
-                return Ok(current);
+                // What the patch names comes first.
+                current.retain(|value| !patch.contains(value));
+                return Ok(patch.iter().cloned().chain(current).collect());
             }
             _ => return Ok(patch.iter().map(clean).collect()),
         };
@@ -153,9 +165,9 @@ impl Merger<'_> {
                 )));
             };
             if let Some(key) = keys.iter().find(|key| !fields.contains_key(*key)) {
-                return Err(Failure::bad_request(format!(
-                    "map: map[] does not contain declared merge key: {key} in {}",
-                    place.join(".")
+                return Err(Failure::unexplained(format!(
+                    "map: {} does not contain declared merge key: {key}",
+                    in_go(fields)
                 )));
             }
             let found = current
