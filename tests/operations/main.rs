@@ -1,8 +1,10 @@
 //! What the product bears in operation: its operator, the node's container runtime and the API server go away and come
 //! back, replicas change places, versions change. On a real cluster only, and one at a time, since each disturbs all.
 
+mod install;
 mod needs;
 mod outages;
+mod permissions;
 mod replicas;
 mod storage;
 mod system;
