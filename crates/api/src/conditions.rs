@@ -13,6 +13,11 @@ pub const PRESERVED: &str = "Preserved";
 /// Reason of `Preserved=False`.
 pub const UNPRIVILEGED_MOVER: &str = "UnprivilegedMover";
 
+/// Type of the condition that says that the operator lacks permissions; it is there only then.
+pub const FORBIDDEN: &str = "Forbidden";
+/// Reason of `Forbidden=True`.
+pub const PERMISSION_MISSING: &str = "PermissionMissing";
+
 /// Reason of `Synchronizing=True`.
 pub const SYNC_IN_PROGRESS: &str = "SyncInProgress";
 /// Reason of `Synchronizing=False`: the next run waits for its time.
@@ -71,6 +76,17 @@ impl NewCondition {
                 && found.message == crate::report::head(&self.message, LONGEST_MESSAGE)
                 && found.observed_generation == self.observed_generation
         })
+    }
+}
+
+/// The operator lacks permissions.
+pub fn forbidden(generation: Option<i64>, message: &str) -> NewCondition {
+    NewCondition {
+        type_: FORBIDDEN,
+        holds: true,
+        reason: PERMISSION_MISSING,
+        message: message.to_owned(),
+        observed_generation: generation,
     }
 }
 

@@ -27,6 +27,7 @@ pub mod preview;
 pub mod quantity;
 pub mod queue;
 pub mod reconcile;
+pub mod rights;
 pub mod rivals;
 pub mod runtime;
 pub mod slots;
@@ -48,6 +49,7 @@ pub use clock::{Clock, SystemClock};
 pub use options::Options;
 
 use crate::metrics::Metrics;
+use crate::rights::Rights;
 use crate::worker::Worker;
 
 /// Why the operator could not start, or had to end.
@@ -62,6 +64,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The certificate for metrics is not usable.
+    #[error("metrics cannot be served over TLS")]
+    Certificate(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Serving metrics ended.
     #[error("metrics and health are not served any more")]
     Serve(#[source] std::io::Error),
@@ -77,6 +82,7 @@ pub struct Operator {
     clock: Arc<dyn Clock>,
     listener: Option<(TcpListener, SocketAddr)>,
     health: Option<(TcpListener, SocketAddr)>,
+    metrics: Option<(TcpListener, SocketAddr)>,
 }
 
 /// Runs an operator until `stop`: [`Operator::bind`] and [`Operator::run`] in one.
@@ -101,12 +107,14 @@ impl Operator {
     ) -> Result<Self, Error> {
         let listener = bind(options.http).await?;
         let health = bind(options.health).await?;
+        let metrics = bind(options.metrics.as_ref().map(|metrics| metrics.address)).await?;
         Ok(Self {
             client,
             options,
             clock,
             listener,
             health,
+            metrics,
         })
     }
 
@@ -115,16 +123,28 @@ impl Operator {
         self.listener.as_ref().map(|(_, address)| *address)
     }
 
+    /// Where metrics are served alone.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(_, address)| *address)
+    }
+
+    /// Where health is served alone.
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health.as_ref().map(|(_, address)| *address)
+    }
+
     /// Serves metrics and health, and works until `stop`: at once, or whenever the lease is held.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let stop = stop.child_token();
         let ready = Arc::new(AtomicBool::new(false));
         let metrics = Arc::new(Metrics::default());
+        let rights = Arc::new(Rights::default());
         let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
         let shown = http::Shown {
             metrics: Arc::clone(&metrics),
             ready: Arc::clone(&ready),
             clock: Arc::clone(&self.clock),
+            rights: Arc::clone(&rights),
         };
         if let Some((listener, address)) = self.listener.take() {
             tracing::info!(%address, "serving metrics and health");
@@ -133,8 +153,22 @@ impl Operator {
         }
         if let Some((listener, address)) = self.health.take() {
             tracing::info!(%address, "serving health");
-            let serve = http::serve_health(listener, shown, stop.clone());
+            let serve = http::serve_health(listener, shown.clone(), stop.clone());
             parts.spawn(async move { serve.await.map_err(Error::Serve) });
+        }
+        self.serve_metrics(&mut parts, shown, &stop)?;
+        if self.options.checks_permissions {
+            self.client = rights.around(&self.client);
+            let looking = Arc::clone(&rights).look_after(
+                self.client.clone(),
+                self.options.clone(),
+                Arc::clone(&self.clock),
+                stop.clone(),
+            );
+            parts.spawn(async move {
+                looking.await;
+                Ok(())
+            });
         }
         let worker = Worker {
             client: self.client,
@@ -142,9 +176,33 @@ impl Operator {
             clock: self.clock,
             metrics,
             ready,
+            rights,
         };
         parts.spawn(worker.run(stop.clone()));
         supervise(parts, &stop).await
+    }
+}
+
+impl Operator {
+    /// Serves metrics on a port of their own, if one is wanted.
+    fn serve_metrics(
+        &mut self,
+        parts: &mut JoinSet<Result<(), Error>>,
+        shown: http::Shown,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let (Some((listener, address)), Some(options)) =
+            (self.metrics.take(), &self.options.metrics)
+        else {
+            return Ok(());
+        };
+        let access = http::Access::new(self.client.clone(), Arc::clone(&self.clock));
+        let secured = http::Secured::new(options, access)
+            .map_err(|error| Error::Certificate(Box::new(error)))?;
+        tracing::info!(%address, tls = options.secure, "serving metrics");
+        let serve = http::serve_metrics(listener, shown, secured, stop.clone());
+        parts.spawn(async move { serve.await.map_err(Error::Serve) });
+        Ok(())
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Options {
     pub scc_name: String,
     /// What of a mover's log is kept in `status.latestMoverStatus`.
     pub mover_log: MoverLog,
+    /// Whether the operator asks the API server what it may not do, and says so.
+    pub checks_permissions: bool,
     /// The proxies of the operator's own environment, by variable name, for movers that reach out of the cluster.
     pub proxies: Vec<(String, String)>,
 }
@@ -61,6 +63,7 @@ impl Default for Options {
             mover_pull_secrets: Vec::new(),
             scc_name: "volsync-privileged-mover".to_owned(),
             mover_log: MoverLog::default(),
+            checks_permissions: false,
             proxies: Vec::new(),
         }
     }

@@ -23,6 +23,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use syncline_api::names::Side;
 use syncline_api::{ReplicationDestination, ReplicationSource, labels};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +34,7 @@ use crate::kinds::{Key, VolumeSnapshot, VolumeSnapshotClass};
 use crate::plan::PullSecrets;
 use crate::queue::Queue;
 use crate::reconcile::{chain, jitter};
+use crate::rights::Missing;
 
 /// What all watches share.
 #[derive(Clone)]
@@ -53,7 +55,11 @@ impl Watches {
         (namespace, pull_secrets): (Option<String>, PullSecrets),
         queue: Queue<Key>,
         clock: Arc<dyn Clock>,
-        (ready, stop): (Arc<AtomicBool>, CancellationToken),
+        (ready, mut rights, stop): (
+            Arc<AtomicBool>,
+            watch::Receiver<Vec<Missing>>,
+            CancellationToken,
+        ),
     ) -> JoinSet<()> {
         let (sources, source_writer) = reflector::store();
         let (destinations, destination_writer) = reflector::store();
@@ -85,6 +91,12 @@ impl Watches {
                 .resources(Side::Destination, destination_writer),
         ));
         spawn(Box::pin(watches.clone().become_ready(ready)));
+        let concerned = watches.clone();
+        spawn(Box::pin(async move {
+            while rights.changed().await.is_ok() {
+                concerned.look_at_all();
+            }
+        }));
         for watch in watches.of_objects() {
             spawn(watch);
         }
@@ -98,7 +110,7 @@ impl Watches {
     fn of_objects(&self) -> Vec<BoxFuture<'static, ()>> {
         let made = format!("{}={}", labels::CREATED_BY, labels::CREATED_BY_VOLSYNC);
         let all = || self.clone();
-        vec![
+        let mut watches: Vec<BoxFuture<'static, ()>> = vec![
             Box::pin(all().namespaced::<Pod>(Named::Nothing, Some(made))),
             // The others without a label: an object of somebody else's may stand in the way of one of ours, and its end is
             // an event too.
@@ -110,9 +122,15 @@ impl Watches {
             Box::pin(all().namespaced::<PersistentVolumeClaim>(Named::Claim, None)),
             Box::pin(all().namespaced::<Secret>(Named::Secret, None)),
             Box::pin(all().namespaced::<ServiceAccount>(Named::ServiceAccount, None)),
-            Box::pin(all().global::<StorageClass>(Named::StorageClass)),
-            Box::pin(all().global::<VolumeSnapshotClass>(Named::SnapshotClass)),
-        ]
+        ];
+        // An operator of one namespace has no rights on what belongs to none.
+        if self.namespace.is_none() {
+            watches.push(Box::pin(all().global::<StorageClass>(Named::StorageClass)));
+            watches.push(Box::pin(
+                all().global::<VolumeSnapshotClass>(Named::SnapshotClass),
+            ));
+        }
+        watches
     }
 
     /// The watches of the Secrets that images are pulled with, where the operator's own namespace is not watched anyway.

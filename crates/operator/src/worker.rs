@@ -15,6 +15,7 @@ use crate::options::Options;
 use crate::populator::Populator;
 use crate::queue::Queue;
 use crate::reconcile::Context;
+use crate::rights::Rights;
 use crate::{
     Error, events, failures, follow, images, plan, populator, rivals, runtime, slots, supervise,
 };
@@ -29,6 +30,7 @@ pub(crate) struct Worker {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ready: Arc<AtomicBool>,
+    pub(crate) rights: Arc<Rights>,
 }
 
 impl Worker {
@@ -73,6 +75,7 @@ impl Worker {
             failures: failures::Failures::default(),
             images: images::Images::default(),
             rivals: rivals::Rivals::default(),
+            rights: Arc::clone(&self.rights),
         });
         let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
         let mut watches = runtime::Watches::start(
@@ -83,7 +86,7 @@ impl Worker {
             ),
             queue.clone(),
             Arc::clone(&self.clock),
-            (Arc::clone(&self.ready), stop.clone()),
+            (Arc::clone(&self.ready), self.rights.changes(), stop.clone()),
         );
         parts.spawn(async move {
             while watches.join_next().await.is_some() {}

@@ -417,7 +417,7 @@ async fn users(reader: &Reader<'_>, claims: &[String]) -> Result<(Vec<Pod>, Vec<
     names.sort_unstable();
     names.dedup();
     for name in names {
-        nodes.extend(reader.get_global::<Node>(name).await?);
+        nodes.extend(reader.node(name).await?);
     }
     Ok((pods, nodes))
 }

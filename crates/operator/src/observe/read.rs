@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
 use kube::api::{Api, ListParams, LogParams};
 use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use kube::{Client, Resource};
@@ -36,7 +36,8 @@ impl Error {
         }
     }
 
-    fn is_forbidden(&self) -> bool {
+    /// Whether the operator has no right to read it.
+    pub fn is_forbidden(&self) -> bool {
         matches!(&*self.source, kube::Error::Api(status) if status.code == 403)
     }
 }
@@ -93,6 +94,14 @@ impl<'a> Reader<'a> {
                 format!("{} {}/{name}", K::kind(&()), self.namespace),
                 error,
             )),
+        }
+    }
+
+    /// A node. An operator that may not read nodes sees none.
+    pub(super) async fn node(&self, name: &str) -> Result<Option<Node>, Error> {
+        match self.get_global(name).await {
+            Err(error) if error.is_forbidden() => Ok(None),
+            found => found,
         }
     }
 

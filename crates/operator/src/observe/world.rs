@@ -137,6 +137,8 @@ pub struct World {
     pub image_distrusted_until: Option<Timestamp>,
     /// Whether another transfer may start now.
     pub may_start: bool,
+    /// What the operator may not do at all, in a sentence.
+    pub forbidden: Option<String>,
     /// What the API server refused when the resource was looked at last.
     pub refusal: Option<String>,
 }

@@ -28,7 +28,7 @@ impl<'a> Draft<'a> {
         Self {
             input,
             plan: Plan::default(),
-            state: input.subject.state.clone(),
+            state: state(input),
             waits: None,
         }
     }
@@ -153,6 +153,21 @@ impl<'a> Draft<'a> {
         self.plan.status = Some(self.state);
         self.plan
     }
+}
+
+/// The status as it was, with what the operator may not do at the moment.
+fn state(input: &Input<'_>) -> State {
+    let mut state = input.subject.state.clone();
+    match &input.world.forbidden {
+        Some(words) => {
+            let forbidden = conditions::forbidden(input.subject.generation, words);
+            conditions::set(&mut state.conditions, forbidden, input.now());
+        }
+        None => state
+            .conditions
+            .retain(|condition| condition.type_ != conditions::FORBIDDEN),
+    }
+    state
 }
 
 /// An object, and the version of it that a decision rests on.

@@ -114,6 +114,7 @@ pub(super) fn options(
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), surroundings.variable(name)?.to_owned())))
             .collect(),
+        checks_permissions: true,
         ..defaults
     };
     Ok((options, remarks))

@@ -1,4 +1,9 @@
-//! `/metrics`, `/healthz` and `/readyz`.
+//! `/metrics`, `/healthz` and `/readyz`: together on a port of a developer's machine, or apart, with TLS and with a look
+//! at who asks, as in a cluster.
+
+mod access;
+mod certificate;
+mod secure;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::rights::Rights;
+
+pub use access::Access;
+pub use certificate::Certificates;
+pub use secure::{Secured, serve_metrics};
 
 /// What the endpoints show.
 #[derive(Clone)]
@@ -24,6 +34,8 @@ pub struct Shown {
     pub ready: Arc<AtomicBool>,
     /// For the metrics' window.
     pub clock: Arc<dyn Clock>,
+    /// What the operator may not do.
+    pub rights: Arc<Rights>,
 }
 
 /// Opens the port. Port 0 means any; the address that was taken is returned with the listener.
@@ -83,6 +95,9 @@ async fn metrics(State(shown): State<Shown>) -> Response {
 }
 
 async fn readiness(State(shown): State<Shown>) -> Response {
+    if let Some(missing) = shown.rights.keeps_from_working() {
+        return (StatusCode::SERVICE_UNAVAILABLE, missing).into_response();
+    }
     if shown.ready.load(Ordering::Acquire) {
         "ok".into_response()
     } else {
@@ -106,6 +121,7 @@ mod tests {
             metrics: Arc::default(),
             ready: Arc::new(AtomicBool::new(ready)),
             clock: Arc::new(SystemClock),
+            rights: Arc::default(),
         };
         let request = axum::http::Request::get(path)
             .body(axum::body::Body::empty())
