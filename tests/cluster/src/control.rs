@@ -119,3 +119,32 @@ pub(crate) fn serve(
     stream.write_all(answer.as_bytes())?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_a_long_path_has_a_socket_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("long".repeat(40));
+        std::fs::create_dir(&deep).unwrap();
+        let listener = listen(&deep).unwrap();
+        let server = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            serve(&stream, |_| {
+                Ok(BTreeMap::from([("etcd".to_owned(), State::Running)]))
+            })
+        });
+        let all = ask(&deep, &Request::List).unwrap();
+        server.join().unwrap().unwrap();
+        assert_eq!(all["etcd"], State::Running);
+    }
+
+    #[test]
+    fn where_no_cluster_runs_the_cure_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = ask(folder.path(), &Request::List).unwrap_err();
+        assert!(error.to_string().contains("test-cluster up"), "{error}");
+    }
+}

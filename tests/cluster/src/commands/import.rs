@@ -127,3 +127,34 @@ fn write_pause(cluster: &Cluster, folder: &Path) -> Result<()> {
     fs::rename(draft, folder.join("image.tar"))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tags_of_an_archive_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest =
+            r#"[{"Config": "c", "RepoTags": ["a.test/b:1", "a.test/b:2"], "Layers": []}]"#;
+        fs::write(folder.path().join("manifest.json"), manifest).unwrap();
+        let archive = folder.path().join("image.tar");
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        shell::run(&[
+            "tar",
+            "-cf",
+            &text(&archive),
+            "-C",
+            &text(folder.path()),
+            "manifest.json",
+        ])
+        .unwrap();
+        assert_eq!(tags(&archive).unwrap(), ["a.test/b:1", "a.test/b:2"]);
+    }
+
+    #[test]
+    fn what_is_no_archive_is_named() {
+        let error = tags(Path::new("/etc/hostname")).unwrap_err();
+        assert!(error.to_string().contains("/etc/hostname"), "{error}");
+    }
+}

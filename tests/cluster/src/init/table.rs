@@ -117,3 +117,69 @@ fn spawn(process: &Process) -> Result<Pid> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.context("a process without a number")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use rustix::process::{WaitOptions, waitpid};
+
+    use super::*;
+
+    fn process(folder: &std::path::Path, program: &str, argument: &str) -> Process {
+        Process {
+            name: "one".to_owned(),
+            program: PathBuf::from(program),
+            arguments: vec![argument.to_owned()],
+            environment: Vec::new(),
+            log: folder.join("one.log"),
+        }
+    }
+
+    /// Waits for the end of the only process; whether it is to be started again.
+    fn bury(table: &mut Table) -> Option<String> {
+        let pid = table.running["one"];
+        let (pid, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
+        table.bury(pid, status)
+    }
+
+    #[test]
+    fn what_ends_by_itself_is_started_again_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut table = Table::default();
+        table
+            .start(process(folder.path(), "/bin/sleep", "0"))
+            .unwrap();
+        assert_eq!(bury(&mut table).as_deref(), Some("one"));
+        table.start_again("one").unwrap();
+        assert_eq!(table.states()["one"], State::Running);
+        bury(&mut table);
+        let how = "ended with code 0".to_owned();
+        assert_eq!(table.states()["one"], State::Ended(how, 2));
+    }
+
+    #[test]
+    fn what_was_told_to_end_stays_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut table = Table::default();
+        table
+            .start(process(folder.path(), "/bin/sleep", "1000"))
+            .unwrap();
+        table.signal("one", Kind::Pause).unwrap();
+        table.signal("one", Kind::Kill).unwrap();
+        assert_eq!(bury(&mut table), None);
+        table.start_again("one").unwrap();
+        let how = "ended by signal 9".to_owned();
+        assert_eq!(table.states()["one"], State::Ended(how, 0));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut table = Table::default();
+        let error = table
+            .start(process(folder.path(), "/nowhere", "0"))
+            .unwrap_err();
+        assert!(error.to_string().contains("/nowhere"), "{error}");
+    }
+}
