@@ -4,6 +4,7 @@
 //! the few that are about one of them only.
 
 mod bad_input;
+mod block;
 mod commands;
 mod content;
 mod copy_methods;

@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod corpus;
+mod disk;
 pub mod fixture;
 pub mod log;
 pub mod need;

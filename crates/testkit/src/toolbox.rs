@@ -1,6 +1,7 @@
 //! A pod that looks into a volume of a real cluster for as long as one look takes, so that nothing the product does
 //! ever meets it: no volume stays in use, and no mover is placed where it was.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -24,6 +25,10 @@ const WHOLE: [&str; 6] = [
 ];
 /// Where the pod sees the volume.
 const DATA: &str = "/data";
+/// Where the pod sees a device.
+const DEVICE: &str = "/dev/block";
+/// What offsets in a device are multiples of.
+const DEVICE_BLOCK: u64 = 4096;
 /// For how long the pod stays when nobody removes it, in seconds.
 const LIFETIME: &str = "900";
 
@@ -37,8 +42,24 @@ pub(crate) struct Toolbox<'a> {
 impl<'a> Toolbox<'a> {
     /// Starts the pod with this claim's volume.
     pub(crate) async fn open(site: &'a Site, cluster: &'a Real, claim: &str) -> Result<Self> {
+        let place = json!({"volumeMounts": [{"name": "data", "mountPath": DATA}]});
+        Self::start(site, cluster, (claim, place)).await
+    }
+
+    /// Starts the pod with this claim's device.
+    pub(crate) async fn of_disk(site: &'a Site, cluster: &'a Real, claim: &str) -> Result<Self> {
+        let place = json!({"volumeDevices": [{"name": "data", "devicePath": DEVICE}]});
+        Self::start(site, cluster, (claim, place)).await
+    }
+
+    async fn start(
+        site: &'a Site,
+        cluster: &'a Real,
+        (claim, place): (&str, Value),
+    ) -> Result<Self> {
         let pod = format!("toolbox-{:08x}", rand::random::<u32>());
-        site.apply(manifest(&pod, claim, &cluster.image()?)).await?;
+        let manifest = over(manifest(&pod, claim, &cluster.image()?), place);
+        site.apply(manifest).await?;
         site.wait("Pod", &pod, "a running container", |pod| {
             (pod.pointer("/status/phase").and_then(Value::as_str) == Some("Running")).then_some(())
         })
@@ -84,6 +105,41 @@ impl<'a> Toolbox<'a> {
         pipe(&mut near, &mut far)
     }
 
+    /// Writes to the device at this offset.
+    pub(crate) fn put(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let seek = format!("seek={}", offset / DEVICE_BLOCK);
+        let (of, size) = (format!("of={DEVICE}"), format!("bs={DEVICE_BLOCK}"));
+        let line = [
+            "dd",
+            &of,
+            &size,
+            &seek,
+            "conv=notrunc,fsync",
+            "iflag=fullblock",
+        ];
+        let mut child = self
+            .exec(&line)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        child.stdin.take().context("no input")?.write_all(bytes)?;
+        let output = child.wait_with_output()?;
+        let words = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "cannot write to the device: {words}"
+        );
+        Ok(())
+    }
+
+    /// All bytes of the device.
+    pub(crate) fn content(&self) -> Result<Vec<u8>> {
+        let output = self.exec(&["cat", DEVICE]).output()?;
+        let words = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "cannot read the device: {words}");
+        Ok(output.stdout)
+    }
+
     /// Bytes of all files in the volume.
     pub(crate) fn bytes(&self) -> Result<u64> {
         let output = self
@@ -127,6 +183,15 @@ fn pipe(from: &mut Command, to: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// The pod with what is to be known of its only container's volume.
+fn over(mut pod: Value, place: Value) -> Value {
+    let container = pod.pointer_mut("/spec/containers/0");
+    if let (Some(Value::Object(container)), Value::Object(place)) = (container, place) {
+        container.extend(place);
+    }
+    pod
+}
+
 fn manifest(name: &str, claim: &str, image: &str) -> Value {
     json!({
         "apiVersion": "v1",
@@ -143,7 +208,6 @@ fn manifest(name: &str, claim: &str, image: &str) -> Value {
                 "imagePullPolicy": "IfNotPresent",
                 "command": ["sleep", LIFETIME],
                 "securityContext": {"runAsUser": 0, "runAsNonRoot": false, "allowPrivilegeEscalation": false},
-                "volumeMounts": [{"name": "data", "mountPath": DATA}],
             }],
             "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}],
         },

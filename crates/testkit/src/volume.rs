@@ -144,7 +144,7 @@ impl Volume {
     }
 }
 
-async fn bound(site: &Site, claim: &str) -> Result<String> {
+pub(crate) async fn bound(site: &Site, claim: &str) -> Result<String> {
     site.wait("PersistentVolumeClaim", claim, "a bound volume", |claim| {
         let bound = claim.pointer("/status/phase").and_then(Value::as_str) == Some("Bound");
         claim
