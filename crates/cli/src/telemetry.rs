@@ -10,15 +10,15 @@ use crate::settings::Environment;
 /// server.
 pub(crate) fn start(verbose: u8, command: &Command, environment: &Environment) {
     let zap = command.zap();
-    let default = zap
-        .and_then(Zap::filter)
-        .unwrap_or(match (command.is_server(), verbose) {
-            (false, 0) => "off",
-            (true, 0) => "warn,syncline=info",
-            (_, 1) => "info",
-            (_, 2) => "debug,hyper=info,rustls=info,h2=info,tower=info,kube=info",
-            _ => "trace",
-        });
+    let default =
+        zap.and_then(Zap::filter)
+            .unwrap_or_else(|| match (command.is_server(), verbose) {
+                (false, 0) => "off",
+                (true, 0) => "warn,syncline=info",
+                (_, 1) => "info",
+                (_, 2) => "debug,hyper=info,rustls=info,h2=info,tower=info,kube=info",
+                _ => "trace",
+            });
     let filter = environment
         .log
         .as_deref()

@@ -43,7 +43,13 @@ pub(crate) async fn run(
     };
     let stop = CancellationToken::new();
     let _watch = stop::on_signal(&stop)?;
-    printer.note(&options::greeting(&options));
+    let greeting = options::greeting(&options);
+    if arguments.zap.json() {
+        // Whoever collects lines of JSON wants nothing else among them.
+        tracing::info!("{greeting}");
+    } else {
+        printer.note(&greeting);
+    }
     syncline_operator::run(client, options, Arc::new(SystemClock), stop)
         .await
         .map_err(|error| Failure::from(anyhow::Error::new(error)))

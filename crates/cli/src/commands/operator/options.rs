@@ -117,6 +117,11 @@ pub(super) fn options(
         checks_permissions: true,
         ..defaults
     };
+    if !options.proxies.is_empty() {
+        remarks.push(
+            "the proxies of the environment are for movers that reach out of the cluster; this version has none of them".to_owned(),
+        );
+    }
     Ok((options, remarks))
 }
 
