@@ -33,6 +33,8 @@ pub struct Options {
     pub best: Consistency,
     /// Told after each pass.
     pub after_pass: Option<PassHook>,
+    /// What is finished survives a loss of power, not only the end of the process.
+    pub durable: bool,
 }
 
 impl Default for Options {
@@ -41,6 +43,7 @@ impl Default for Options {
             pass_limit: 5,
             best: Consistency::Atomic,
             after_pass: None,
+            durable: true,
         }
     }
 }
@@ -439,12 +442,18 @@ impl Volumes {
     /// Makes finished work durable, then visible.
     pub(crate) fn publish(&self, work: &Path, home: &Path) -> Result<(), Error> {
         let sync = |path: &Path| -> Result<(), Error> {
+            if !self.options.durable {
+                return Ok(());
+            }
             let dir = tree::open_root(path)?;
             rustix::fs::syncfs(&dir).map_err(|error| Error::io("flush", path, error))
         };
         sync(work)?;
         fs::rename(work, home).map_err(|error| Error::io("publish", home, error))?;
         let parent = home.parent().unwrap_or(&self.root);
+        if !self.options.durable {
+            return Ok(());
+        }
         let dir = tree::open_root(parent)?;
         rustix::fs::fsync(&dir).map_err(|error| Error::io("flush", parent, error))
     }

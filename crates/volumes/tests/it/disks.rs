@@ -130,6 +130,7 @@ fn copy_while_written(busy: u32) -> (Settled, u32, Vec<u8>) {
                 write(&written, u64::from(pass), b"x");
             }
         })),
+        ..Options::default()
     });
     let copied = volumes.snapshot(Source::Volume("disk"), "image").unwrap();
     (copied.settled, copied.passes, read(&copied.path, 0, 4))

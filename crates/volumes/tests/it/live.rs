@@ -206,6 +206,7 @@ fn a_writer_that_pauses_leaves_a_settled_copy_of_its_last_state() {
         best: Consistency::None,
         pass_limit: 8,
         after_pass: Some(Arc::new(hook)),
+        ..Options::default()
     });
     let image = volumes.snapshot(Source::Volume("v"), "i").unwrap();
     assert!(rounds.load(Ordering::SeqCst) > 0);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use syncline_volumes::Volumes;
+use syncline_volumes::{Options, Volumes};
 use tonic::{Code, Response, Status};
 
 use crate::busy::Busy;
@@ -41,8 +41,13 @@ pub(crate) struct Call {
 impl Driver {
     /// Opens the data folder and clears away what an interrupted call left.
     pub(crate) fn open(data: &Path, node: String, faults: Option<PathBuf>) -> Result<Self, Fault> {
+        let options = Options {
+            // The cluster's folder goes with the cluster, and waiting for the disk would only slow tests down.
+            durable: false,
+            ..Options::default()
+        };
         let driver = Self {
-            volumes: Volumes::open(data)?,
+            volumes: Volumes::open_with(data, options)?,
             records: Records::open(&data.join("records"))?,
             faults: Faults::new(faults),
             node,

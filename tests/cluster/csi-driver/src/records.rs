@@ -126,7 +126,7 @@ impl Records {
         }
     }
 
-    /// Puts a record in place, durably and as a whole.
+    /// Puts a record in place as a whole.
     pub(crate) fn put<T: Record>(&self, record: &T) -> Result<(), Fault> {
         let path = self.path::<T>(record.id());
         let text = serde_json::to_vec_pretty(record).map_err(|source| Fault::Record {
@@ -135,7 +135,7 @@ impl Records {
         })?;
         let work = path.with_file_name(format!(".{}.tmp", record.id()));
         File::create(&work)
-            .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+            .and_then(|mut file| file.write_all(&text))
             .and_then(|()| fs::rename(&work, &path))
             .map_err(|error| Fault::system("write", &path, error))
     }
