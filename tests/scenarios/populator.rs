@@ -6,6 +6,7 @@ use syncline_testkit::scenario::Stage;
 use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Cluster, Site, Tree, Volume, Who, scenario};
 
+use crate::needs;
 use crate::parts::{
     Peer, fill_plain, image_after, manually, must_be_alike, over, put, receiver, source, synced,
     text,
@@ -238,6 +239,21 @@ async fn without_an_image_a_claim_may_ask_to_be_given_up() -> Result<()> {
             .merge("PersistentVolumeClaim", "filled", again)
             .await?;
         must_be_alike(&tree, &pair.west.open("filled").await?.tree().await?)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_waits_for_its_first_pod_is_filled_where_that_is_to_run() -> Result<()> {
+    let place = needs::WAITING_CLASS.shared(Who::Caller).await?;
+    scenario(place, "fill-wait", |stage| async move {
+        let pair = Pair::new(&stage).await?;
+        let (_, tree) = pair.sync("once", None).await?;
+        let waiting = json!({"spec": {"storageClassName": "csi-test-wait"}});
+        pair.west.apply(claim("filled", waiting)).await?;
+        // Looking into it gives it its first pod.
+        must_be_alike(&tree, &pair.west.open("filled").await?.tree().await?)?;
+        must_be_finished(&pair.west, "filled").await
     })
     .await
 }
