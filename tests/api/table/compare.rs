@@ -1,7 +1,9 @@
 //! Comparing answers with what must not matter left out.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use regex::Regex;
 use serde_json::{Map, Value};
 
 /// Values of the recording (uids, versions, generated names, tokens) and what they are here.
@@ -42,6 +44,10 @@ const NOT_SERVED: &[&str] = &[
     "proxy",
     "resize",
 ];
+
+/// Times inside of messages.
+static TIMES: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ").unwrap());
 
 impl Names {
     /// With these words known beforehand.
@@ -173,6 +179,7 @@ fn is_age(text: &str) -> bool {
 
 /// `X is invalid: [b: …, a: …]` and `strict decoding error: b, a` with their parts in order: of no matter.
 fn sorted_message(text: &str) -> String {
+    let text = &TIMES.replace_all(text, "(time)");
     if let Some((start, list)) = text.split_once("strict decoding error: ") {
         let mut parts: Vec<&str> = list.split(", ").collect();
         parts.sort_unstable();
@@ -182,7 +189,7 @@ fn sorted_message(text: &str) -> String {
         // `Too large resource version: 9, current: 7`
         return match text.split_once(", current: ") {
             Some((start, _)) => format!("{start}, current: (own)"),
-            None => text.to_owned(),
+            None => text.to_string(),
         };
     };
     let mut parts: Vec<&str> = list.trim_end_matches(']').split(", ").collect();

@@ -200,26 +200,30 @@ impl<'a> Kubectl<'a> {
 }
 
 fn difference(recorded: &Value, here: &Value) -> Result<(), String> {
-    let mut found = String::new();
+    let mut found: Vec<String> = Vec::new();
     for part in ["exit", "stdout", "stderr"] {
         let (left, right) = (&recorded[part], &here[part]);
         if left == right {
             continue;
         }
         let (Some(left), Some(right)) = (left.as_str(), right.as_str()) else {
-            found.push_str(&format!("  {part} {right}, recorded: {left}\n"));
+            found.push(format!("  {part} {right}, recorded: {left}"));
             continue;
         };
         let (left, right): (Vec<_>, Vec<_>) = (left.lines().collect(), right.lines().collect());
-        found.push_str(&format!("  {part}:\n"));
+        found.push(format!("  {part}:"));
         for line in right.iter().filter(|line| !left.contains(line)) {
-            found.push_str(&format!("    here     {line}\n"));
+            found.push(format!("    here     {line}"));
         }
         for line in left.iter().filter(|line| !right.contains(line)) {
-            found.push_str(&format!("    recorded {line}\n"));
+            found.push(format!("    recorded {line}"));
         }
     }
-    if found.is_empty() { Ok(()) } else { Err(found) }
+    if found.is_empty() {
+        Ok(())
+    } else {
+        Err(found.join("\n"))
+    }
 }
 
 /// What an output is without what is each run's own.
@@ -230,6 +234,8 @@ impl Plain {
         let rules = [
             // What the client logs of its connections.
             (r"(?m)^[IWE]\d{4} [\d:.]+ .*\n", ""),
+            // What a cluster's own admission says of pods is no answer of the API.
+            (r"(?m)^Warning: would violate PodSecurity .*\n", ""),
             (
                 r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| \+0000)",
                 "(time)",

@@ -130,7 +130,7 @@ mod tests {
             match &row.name {
                 None => stage.prepare(row).await,
                 Some(title) => {
-                    lines.push(json!({ "name": title, "response": stage.record(row).await }))
+                    lines.push(json!({ "name": title, "response": stage.record(row).await }));
                 }
             }
         }

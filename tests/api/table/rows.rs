@@ -23,6 +23,10 @@ pub(crate) struct Story {
 /// One request. With a name its answer is compared with the recorded one; without, it prepares the next.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word that a row may have"
+)]
 pub(crate) struct Row {
     pub(crate) name: Option<String>,
     /// Method and path.
@@ -40,6 +44,9 @@ pub(crate) struct Row {
     pub(crate) has: Option<String>,
     /// The request is a watch, and ends after so many events.
     pub(crate) events: Option<usize>,
+    /// The watch asks for a version that a real cluster may have forgotten: being told so is as good.
+    #[serde(default)]
+    pub(crate) may_expire: bool,
     /// What is done while the watch is open.
     #[serde(default)]
     pub(crate) during: Vec<Self>,
@@ -104,8 +111,8 @@ pub(crate) fn recorded(story: &str) -> BTreeMap<String, Value> {
 /// Writes the recorded lines of a story anew, in the order given.
 pub(crate) fn record(story: &str, lines: &[Value]) {
     let path = folder("recorded").join(format!("{story}.jsonl"));
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    fs::write(path, text).unwrap();
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    fs::write(path, format!("{}\n", lines.join("\n"))).unwrap();
 }
 
 /// A behaviour that the embedded cluster does not have, on purpose.
