@@ -20,7 +20,7 @@ use crate::system::System;
 use crate::{needs, turn};
 
 /// Operators of one namespace each that run at once.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 10;
 const ACCOUNT: &str = "operator";
 /// The source in whose condition the operator complains.
 const SOURCE: &str = "watched";
