@@ -33,28 +33,36 @@ async fn a_controller_that_takes_every_word_back_is_not_fought_with() -> Result<
         let site = stage.site("mixed").await?;
         site.apply(destination("copy")).await?;
         let operator = Operator::start(&stage.cluster, options()).await?;
-        let rival = site.clone();
-        let rival = tokio::spawn(async move {
-            for _ in 0..100 {
-                let theirs = |object: &Value| {
-                    let found = condition(object, "Synchronizing")?;
-                    found.get("observedGeneration").map(|_| ())
-                };
-                let soon = rival.within(Duration::from_secs(3));
-                if soon.wait("ReplicationDestination", "copy", "our words", theirs).await.is_err() {
-                    return Ok(());
-                }
-                let back = json!({"status": {"conditions": [{"type": "Synchronizing", "status": "False", "reason": "Error",
-                    "message": "a replication method must be specified", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
-                rival.merge_status("ReplicationDestination", "copy", back).await?;
-            }
-            anyhow::bail!("the two have taken a hundred turns")
-        });
+        let rival = tokio::spawn(take_back(site.clone()));
         rival.await??;
-        assert!(operator.sent.writes().len() < 40, "{:?}", operator.sent.writes());
+        assert!(
+            operator.sent.writes().len() < 40,
+            "{:?}",
+            operator.sent.writes()
+        );
         operator.stop().await
     })
     .await
+}
+
+/// Takes back every word of an operator's, as often as it says one, until it has been silent for a while.
+async fn take_back(site: Site) -> Result<()> {
+    let ours = |object: &Value| {
+        let found = condition(object, "Synchronizing")?;
+        found.get("observedGeneration").map(|_| ())
+    };
+    let soon = site.within(Duration::from_secs(3));
+    for _ in 0..100 {
+        let said = soon.wait("ReplicationDestination", "copy", "our words", ours);
+        if said.await.is_err() {
+            return Ok(());
+        }
+        let back = json!({"status": {"conditions": [{"type": "Synchronizing", "status": "False", "reason": "Error",
+            "message": "a replication method must be specified", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+        site.merge_status("ReplicationDestination", "copy", back)
+            .await?;
+    }
+    anyhow::bail!("the two have taken a hundred turns")
 }
 
 fn destination(name: &str) -> Value {
