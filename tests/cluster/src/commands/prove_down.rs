@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::down;
+use super::{down, up};
 use crate::cgroups::{Groups, hierarchies};
 use crate::cluster::Cluster;
 use crate::place::Place;
@@ -28,6 +28,7 @@ const BROKEN_OFF: [Duration; 6] = [
 /// What a second start may take.
 const SECOND_START: Duration = Duration::from_secs(20);
 const BURIED: Duration = Duration::from_secs(10);
+const POD: &str = include_str!("../../manifests/prove-down.yaml");
 const NAMESPACES: [&str; 6] = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
 
 pub(crate) fn run(place: &Place) -> Result<()> {
@@ -90,23 +91,42 @@ fn ends(
             "a start with built programs took {:.1} s",
             begun.elapsed().as_secs_f64()
         );
-        let namespaces = namespaces(&Cluster::running(place)?.first_process()?)?;
+        let cluster = Cluster::running(place)?;
+        let namespaces = namespaces(&cluster.first_process()?)?;
+        let disk = run_pod(&cluster)?;
+        let inhabitants = inhabitants(&namespaces);
+        ensure!(devices(&disk) > 0, "the disk {disk} is no loop device");
         happens(place)?;
         down::run(place)?;
-        ensure!(!folder_exists(place), "its folder is still there");
-        // Who has ended holds its namespaces until its parent, by now the machine's first process, has seen it.
+        ensure!(!place.folder.exists(), "its folder is still there");
+        ensure!(devices(&disk) == 0, "the disk {disk} is still attached");
+        // Who has ended holds its namespaces until its parent, by now the machine's first process, has seen it. Their
+        // numbers are given anew at once, to other programs' namespaces too: so it is asked who lived in them.
         shell::wait_for("the end of the namespaces", BURIED, || {
-            let alive = used_namespaces();
-            let left: Vec<_> = namespaces.intersection(&alive).collect();
-            ensure!(left.is_empty(), "{left:?} are left");
+            let alive = inhabitants.iter().filter(|one| one.lives());
+            let left: Vec<_> = alive.map(|one| one.pid.as_str()).collect();
+            ensure!(left.is_empty(), "processes {left:?} are left");
             Ok(Some(()))
         })?;
         before.must_equal(&Machine::look(place)?)
     })
 }
 
-fn folder_exists(place: &Place) -> bool {
-    place.folder.exists()
+/// The name of its disk.
+fn run_pod(cluster: &Cluster) -> Result<String> {
+    up::apply(cluster, POD)?;
+    let ready = ["wait", "--for=condition=Ready", "--timeout=60s", "pod/pod"];
+    shell::output(&mut cluster.kubectl(&ready))?;
+    let disk = ["get", "pvc", "disk", "--output=jsonpath={.spec.volumeName}"];
+    shell::output(&mut cluster.kubectl(&disk))
+}
+
+/// How many loop devices a disk has; the kubelet has one of its own on top of the driver's.
+fn devices(disk: &str) -> usize {
+    names(Path::new("/sys/block"))
+        .map(|device| format!("/sys/block/{device}/loop/backing_file"))
+        .filter(|file| fs::read_to_string(file).is_ok_and(|file| file.contains(disk)))
+        .count()
 }
 
 fn start(place: &Place) -> Result<Child> {
@@ -144,12 +164,37 @@ fn namespaces(pid: &str) -> Result<BTreeSet<PathBuf>> {
     Ok(its)
 }
 
-/// All namespaces in which a process lives.
-fn used_namespaces() -> BTreeSet<PathBuf> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes
-        .flat_map(|process| NAMESPACES.map(|kind| process.path().join("ns").join(kind)))
-        .filter_map(|link| fs::read_link(link).ok())
+/// A process, told apart from a later one with its number.
+struct Inhabitant {
+    pid: String,
+    started: String,
+}
+
+impl Inhabitant {
+    fn lives(&self) -> bool {
+        started(&self.pid).as_ref() == Some(&self.started)
+    }
+}
+
+/// When a process was started: the twentieth field after its name in brackets.
+fn started(pid: &str) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields = stat.rsplit_once(')')?.1;
+    fields.split_whitespace().nth(19).map(str::to_owned)
+}
+
+/// All processes that live in one of these namespaces.
+fn inhabitants(namespaces: &BTreeSet<PathBuf>) -> Vec<Inhabitant> {
+    names(Path::new("/proc"))
+        .filter(|pid| {
+            let link = |kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}"));
+            let lives_in = |kind: &&str| link(kind).is_ok_and(|one| namespaces.contains(&one));
+            NAMESPACES.iter().any(lives_in)
+        })
+        .filter_map(|pid| {
+            let started = started(&pid)?;
+            Some(Inhabitant { pid, started })
+        })
         .collect()
 }
 

@@ -200,7 +200,7 @@ fn storage(cluster: &Cluster) -> Result<()> {
     })
 }
 
-fn apply(cluster: &Cluster, manifest: &str) -> Result<()> {
+pub(super) fn apply(cluster: &Cluster, manifest: &str) -> Result<()> {
     let mut child = cluster
         .kubectl(&["apply", "--server-side", "--filename", "-"])
         .stdin(Stdio::piped())
