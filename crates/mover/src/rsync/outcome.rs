@@ -27,6 +27,8 @@ pub(crate) enum Less {
     Attributes,
     /// Options.
     Options,
+    /// Times and mode of the volume's root folder, which is not the peer's to change.
+    Root,
 }
 
 /// A failed try.
@@ -73,6 +75,20 @@ impl LastWords {
             .iter()
             .find(|line| words.iter().any(|word| line.contains(word)))
             .map(String::as_str)
+    }
+
+    /// Whether nothing failed but to change the times or the mode of the folder that is written to.
+    fn only_root_failed(&self) -> bool {
+        let mut failures = self
+            .lines
+            .iter()
+            .filter(|line| line.starts_with("rsync: "))
+            .peekable();
+        failures.peek().is_some()
+            && failures.all(|line| {
+                line.contains("failed to set ")
+                    && line.ends_with("/.\": Operation not permitted (1)")
+            })
     }
 
     fn last(&self) -> &str {
@@ -274,6 +290,11 @@ fn by_code(code: Option<i32>, words: &LastWords, peer: &str) -> Setback {
             reason::SOURCE_CHANGING,
             "files vanished while they were read; with copyMethod Snapshot or Clone the source keeps still".to_owned(),
             Next::AtOnce,
+        ),
+        Some(23) if words.only_root_failed() => Setback::new(
+            reason::PARTIAL_TRANSFER,
+            format!("the root folder of the volume of {peer} is not its mover's own: {last}"),
+            Next::AskLess(Less::Root),
         ),
         Some(23) => Setback::new(
             reason::PARTIAL_TRANSFER,

@@ -1,10 +1,12 @@
 //! One run of rsync at the source.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::Instant;
 
@@ -44,6 +46,9 @@ pub(crate) struct Ask {
     pub(crate) attributes: Attributes,
     /// Compare times to the nanosecond; rrsync does not let that option through.
     pub(crate) exact_times: bool,
+    /// Give the volume's root folder the times and the mode of the source's. Only its owner can, and an unprivileged
+    /// destination rarely is.
+    pub(crate) root: bool,
 }
 
 impl Ask {
@@ -51,11 +56,19 @@ impl Ask {
     pub(crate) const EVERYTHING: Self = Self {
         attributes: Attributes::All,
         exact_times: true,
+        root: true,
     };
 
     /// What to ask for after the peer refused this much; `None` when there is nothing less. The least is what VolSync
     /// asks for.
     pub(crate) fn less(self, less: Less) -> Option<Self> {
+        if less == Less::Root {
+            let without = Self {
+                root: false,
+                ..self
+            };
+            return self.root.then_some(without);
+        }
         let attributes = match (less, self.attributes) {
             (Less::Options, attributes) if self.exact_times => attributes,
             (Less::Attributes, Attributes::All) => Attributes::Users,
@@ -67,6 +80,7 @@ impl Ask {
         Some(Self {
             attributes,
             exact_times,
+            ..self
         })
     }
 
@@ -140,21 +154,56 @@ impl Transfer<'_> {
         arguments
     }
 
-    /// Runs rsync to its end.
+    /// Runs rsync to its end; twice where the root folder is not to be touched, since rsync deletes only in folders that it
+    /// was given, and changes what it was given.
     pub(crate) async fn run(&self, client: &Client, console: &Console) -> Result<Totals, Setback> {
+        let arguments = self.arguments(&client.remote_shell());
+        if self.ask.root {
+            return self.pass((client, console), arguments, None).await;
+        }
+        let names = names_in(self.data).map_err(|error| cannot_read(self.data, &error))?;
+        let deleting = deleting(&arguments);
+        let mut totals = Totals::default();
+        if !names.is_empty() {
+            totals = self
+                .pass((client, console), beneath_root(arguments), Some(names))
+                .await?;
+        }
+        self.pass((client, console), deleting, None).await?;
+        Ok(totals)
+    }
+
+    /// One run of rsync, which may be given names on its standard input.
+    async fn pass(
+        &self,
+        (client, console): (&Client, &Console),
+        arguments: Vec<String>,
+        names: Option<Vec<u8>>,
+    ) -> Result<Totals, Setback> {
         let mut child = Command::new(self.rsync)
-            .args(self.arguments(&client.remote_shell()))
+            .args(arguments)
             .env("LC_ALL", "C")
             .envs(client.environment())
             // A setting of the environment must not change how arguments reach the gate.
             .env_remove("RSYNC_PROTECT_ARGS")
             .env_remove("RSYNC_OLD_ARGS")
-            .stdin(Stdio::null())
+            .stdin(if names.is_some() {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| cannot_run(self.rsync, &error))?;
+        let input = child.stdin.take();
+        let give_names = async {
+            if let (Some(mut input), Some(names)) = (input, names) {
+                // An rsync that reads no further says itself why.
+                let _ = input.write_all(&names).await;
+            }
+        };
         let mut totals = Totals::default();
         let mut words = LastWords::default();
         let (output, errors) = (child.stdout.take(), child.stderr.take());
@@ -176,7 +225,7 @@ impl Transfer<'_> {
                 .await;
             }
         };
-        tokio::join!(listen_output, listen_errors);
+        tokio::join!(give_names, listen_output, listen_errors);
         let status = child
             .wait()
             .await
@@ -200,6 +249,56 @@ impl Transfer<'_> {
         totals.read(&text);
         console.relay(line);
     }
+}
+
+/// The names in the root folder, each followed by a zero.
+fn names_in(data: &Path) -> std::io::Result<Vec<u8>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(data)? {
+        let name = entry?.file_name();
+        if name != LOST_AND_FOUND {
+            names.extend_from_slice(name.as_bytes());
+            names.push(0);
+        }
+    }
+    Ok(names)
+}
+
+/// The arguments that send what is in the root folder and not the folder itself.
+fn beneath_root(mut arguments: Vec<String>) -> Vec<String> {
+    arguments.retain(|argument| argument != "--delete");
+    let more = [
+        "-r",
+        "--force",
+        "--from0",
+        "--files-from=-",
+        "--no-relative",
+    ];
+    arguments.splice(1..1, more.map(str::to_owned));
+    arguments
+}
+
+/// The arguments that delete what the source has no more, and change nothing else.
+fn deleting(arguments: &[String]) -> Vec<String> {
+    let kept = ["--rsh=", "--exclude=", "--timeout=", "--mkpath"];
+    let options = arguments
+        .iter()
+        .filter(|argument| kept.iter().any(|start| argument.starts_with(start)));
+    let places = arguments.iter().skip(arguments.len().saturating_sub(2));
+    ["-rlx", "--delete", "--existing", "--ignore-existing"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(options.cloned())
+        .chain(places.cloned())
+        .collect()
+}
+
+fn cannot_read(data: &Path, error: &std::io::Error) -> Setback {
+    Setback::new(
+        reason::SOURCE_UNREADABLE,
+        format!("{} cannot be read: {error}", data.display()),
+        Next::Wait,
+    )
 }
 
 /// The progress that was told last.
@@ -255,7 +354,8 @@ mod tests {
                 last,
                 Ask {
                     attributes: Attributes::None,
-                    exact_times: false
+                    exact_times: false,
+                    root: true
                 }
             );
             let arguments = arguments(last, "");
@@ -270,7 +370,8 @@ mod tests {
             ask,
             Ask {
                 attributes: Attributes::All,
-                exact_times: false
+                exact_times: false,
+                root: true
             },
             "VolSync's rrsync takes that"
         );
@@ -279,8 +380,24 @@ mod tests {
             ask,
             Ask {
                 attributes: Attributes::Users,
-                exact_times: true
+                exact_times: true,
+                root: true
             }
+        );
+    }
+
+    #[test]
+    fn a_root_folder_that_is_not_the_peers_is_left_alone() {
+        let ask = Ask::EVERYTHING.less(Less::Root).unwrap();
+        assert_eq!(ask.less(Less::Root), None);
+        let whole = arguments(ask, "");
+        let sending = beneath_root(whole.clone());
+        assert!(!sending.contains(&"--delete".to_owned()));
+        assert!(sending.contains(&"--files-from=-".to_owned()));
+        let deleting = deleting(&whole);
+        assert_eq!(deleting.last().unwrap(), "destination:.");
+        assert!(
+            deleting.contains(&"--delete".to_owned()) && !deleting.contains(&"-aAHSx".to_owned())
         );
     }
 }
