@@ -32,6 +32,12 @@ struct Lack {
     verb: &'static str,
 }
 
+impl Lack {
+    fn name(self) -> String {
+        format!("without {} {}", self.verb, self.row.full_resource())
+    }
+}
+
 /// An operator beside the cluster, with the rights of a service account.
 struct Outside {
     child: Child,
@@ -61,9 +67,7 @@ async fn each_permission_that_is_taken_away_is_named() -> Result<()> {
             stream::iter(alone.into_iter().enumerate())
                 .map(|(number, lack)| async move {
                     let site = stage.site(&format!("r{number}")).await?;
-                    is_named(&site, lack, true).await.with_context(|| {
-                        format!("without {} {}", lack.verb, lack.row.full_resource())
-                    })
+                    is_named(&site, lack, true).await.context(lack.name())
                 })
                 .buffer_unordered(AT_ONCE)
                 .try_collect::<Vec<()>>()
@@ -77,9 +81,7 @@ async fn each_permission_that_is_taken_away_is_named() -> Result<()> {
                 let kubectl = stage.cluster.real()?;
                 let role = &site.namespace;
                 kubectl.kubectl_says(&["delete", "clusterrole,clusterrolebinding", role])?;
-                named.with_context(|| {
-                    format!("without {} {}", lack.verb, lack.row.full_resource())
-                })?;
+                named.context(lack.name())?;
             }
             anyhow::Ok(())
         }
@@ -104,7 +106,7 @@ async fn is_named(site: &Site, lack: Lack, alone: bool) -> Result<()> {
         "metadata": {"name": SOURCE, "namespace": site.namespace},
         "spec": {"sourcePVC": "absent", "trigger": {"manual": "never"}, "rsync": {"copyMethod": "Direct", "address": "192.0.2.1"}}});
     site.apply(source).await?;
-    let kubeconfig = grant_all_but(site, lack, alone).await?;
+    let kubeconfig = grant_all_but(site, lack, alone)?;
     let operator = start(site, &kubeconfig, alone)?;
     let wanted = format!("{} {} (", lack.verb, lack.row.full_resource());
     if is_essential(lack) {
@@ -171,7 +173,7 @@ fn last_words(operator: &Outside) -> String {
 }
 
 /// A service account with every permission but one; returns a kubeconfig of its.
-async fn grant_all_but(site: &Site, lack: Lack, alone: bool) -> Result<PathBuf> {
+fn grant_all_but(site: &Site, lack: Lack, alone: bool) -> Result<PathBuf> {
     let namespace = &site.namespace;
     let needed = |row: &&Permission| {
         !alone || (row.scope == Scope::Tenant && row.feature == Feature::Replication)
@@ -202,8 +204,15 @@ async fn grant_all_but(site: &Site, lack: Lack, alone: bool) -> Result<PathBuf> 
     let token = real.kubectl_says(&["-n", namespace, "create", "token", ACCOUNT])?;
     let view = real.kubectl_says(&["config", "view", "--raw", "--output", "json"])?;
     let mut kubeconfig: Value = serde_json::from_str(&view)?;
-    for user in kubeconfig["users"].as_array_mut().into_iter().flatten() {
-        user["user"] = json!({"token": token.trim()});
+    for user in kubeconfig
+        .get_mut("users")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(user) = user.as_object_mut() {
+            user.insert("user".to_owned(), json!({"token": token.trim()}));
+        }
     }
     let file = real.scratch().join(format!("{namespace}.kubeconfig"));
     std::fs::write(&file, kubeconfig.to_string())?;

@@ -46,7 +46,7 @@ pub struct Permission {
     pub feature: Feature,
     /// What it is used for, and so what breaks without it.
     pub why: &'static str,
-    /// Why no request shows it, where the API server checks it only while it answers another one.
+    /// Why not every run shows it, where that is so.
     pub unseen: Option<&'static str>,
 }
 
@@ -57,6 +57,9 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 const KEEP: &[&str] = &["get", "list", "watch", "create", "patch"];
 const MANAGE: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
 const FOLLOW: &[&str] = &["get", "list", "watch"];
+const PRUNED: &str = "only where VolSync's definitions drop fields of ours from the status";
+const REGISTERED: &str =
+    "only where the cluster keeps a register of populators with an entry of this name";
 const FINALIZERS: &str = "only clusters with the admission plugin OwnerReferencesPermissionEnforcement, such as OpenShift, ask for it";
 
 /// A row for replication in tenants' namespaces; others change what is different.
@@ -102,15 +105,33 @@ pub const PERMISSIONS: &[Permission] = &[
     tenant(
         VOLSYNC,
         "replicationsources",
-        &["get", "list", "watch", "patch"],
-        "what is to be replicated; patched where VolSync's definitions keep no field of ours in the status",
+        FOLLOW,
+        "what is to be replicated",
     ),
+    Permission {
+        unseen: Some(PRUNED),
+        ..tenant(
+            VOLSYNC,
+            "replicationsources",
+            &["patch"],
+            "remembering what has no field in the status",
+        )
+    },
     tenant(
         VOLSYNC,
         "replicationdestinations",
-        &["get", "list", "watch", "patch"],
-        "what is to be received; patched where VolSync's definitions keep no field of ours in the status",
+        FOLLOW,
+        "what is to be received",
     ),
+    Permission {
+        unseen: Some(PRUNED),
+        ..tenant(
+            VOLSYNC,
+            "replicationdestinations",
+            &["patch"],
+            "remembering what has no field in the status",
+        )
+    },
     tenant(
         VOLSYNC,
         "replicationsources/status",
@@ -226,9 +247,18 @@ pub const PERMISSIONS: &[Permission] = &[
     populating(global(
         "populator.storage.k8s.io",
         "volumepopulators",
-        &["create", "get", "patch"],
+        &["create"],
         "telling the cluster that claims can be filled from a ReplicationDestination",
     )),
+    Permission {
+        unseen: Some(REGISTERED),
+        ..populating(global(
+            "populator.storage.k8s.io",
+            "volumepopulators",
+            &["get", "patch"],
+            "correcting an entry that says something else",
+        ))
+    },
     Permission {
         unseen: Some(FINALIZERS),
         ..populating(tenant(

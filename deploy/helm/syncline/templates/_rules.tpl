@@ -1,13 +1,21 @@
 {{- /* Written by `make rbac` from crates/operator/src/permissions.rs; a change here would be lost. */ -}}
 {{- define "syncline.rules.tenant" -}}
-# what is to be replicated; patched where VolSync's definitions keep no field of ours in the status
+# what is to be replicated
 - apiGroups: [volsync.backube]
   resources: [replicationsources]
-  verbs: [get, list, watch, patch]
-# what is to be received; patched where VolSync's definitions keep no field of ours in the status
+  verbs: [get, list, watch]
+# remembering what has no field in the status
+- apiGroups: [volsync.backube]
+  resources: [replicationsources]
+  verbs: [patch]
+# what is to be received
 - apiGroups: [volsync.backube]
   resources: [replicationdestinations]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch]
+# remembering what has no field in the status
+- apiGroups: [volsync.backube]
+  resources: [replicationdestinations]
+  verbs: [patch]
 # how replication goes
 - apiGroups: [volsync.backube]
   resources: [replicationsources/status]
@@ -99,7 +107,11 @@
 # telling the cluster that claims can be filled from a ReplicationDestination
 - apiGroups: [populator.storage.k8s.io]
   resources: [volumepopulators]
-  verbs: [create, get, patch]
+  verbs: [create]
+# correcting an entry that says something else
+- apiGroups: [populator.storage.k8s.io]
+  resources: [volumepopulators]
+  verbs: [get, patch]
 {{- end }}
 {{- define "syncline.rules.populatorTenant" -}}
 # owning the temporary claim that fills another one
