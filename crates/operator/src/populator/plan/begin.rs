@@ -14,7 +14,7 @@ use crate::kinds::VolumeSnapshot;
 use crate::options::Movers;
 use crate::plan::{Change, Kind};
 use crate::quantity::bytes;
-use crate::subject::{Spec, annotation};
+use crate::subject::{Spec, annotation, owners};
 use crate::validate::chosen_mover;
 
 /// The annotation by which the scheduler says where the claim's pod is to run.
@@ -146,10 +146,20 @@ fn fill_from(plan: &mut Plan, input: &Input<'_>, claim: &PersistentVolumeClaim, 
     }
     // The mark comes first: from here on the image stays.
     let mark = input.key.mark();
-    if !has_label(&image.metadata, &mark) {
+    // A temporary claim that somebody deleted would take the image with it once its destination lets go.
+    let gone = |owner: &OwnerReference| owner.name == input.key.temporary();
+    let haunted = owners(&image.metadata).any(gone);
+    if haunted || !has_label(&image.metadata, &mark) {
+        let mut fields = json!({ "labels": { mark: input.key.label_value() } });
+        if let (true, Some(fields)) = (haunted, fields.as_object_mut()) {
+            let living: Vec<_> = owners(&image.metadata)
+                .filter(|owner| !gone(owner))
+                .collect();
+            fields.insert("ownerReferences".to_owned(), json!(living));
+        }
         plan.writes.push(Write::Change(Change {
             target: seen(Kind::Snapshot, &image.metadata),
-            patch: json!({ "metadata": { "labels": { mark: input.key.label_value() } } }),
+            patch: json!({ "metadata": fields }),
         }));
     }
     let source = TypedObjectReference {

@@ -63,6 +63,15 @@ pub(super) fn go_on(
             plan.writes
                 .push(Write::Delete(seen(Kind::Claim, &temporary.metadata)));
         }
+        ("Pending", _) if has_lost_its_image(input, temporary) => {
+            let text = format!(
+                "the image that PersistentVolumeClaim {}/{name} was made from is gone; it is made from the latest one",
+                input.key.namespace
+            );
+            plan.warn(reason::ERROR, text, Some(about));
+            plan.writes
+                .push(Write::Delete(seen(Kind::Claim, &temporary.metadata)));
+        }
         ("Pending", _) => {
             follow_node(plan, claim, temporary);
             say_when_late(plan, input, temporary);
@@ -105,6 +114,15 @@ fn hold_image(plan: &mut Plan, input: &Input<'_>, temporary: &PersistentVolumeCl
 fn image_of(temporary: &PersistentVolumeClaim) -> Option<&str> {
     let source = temporary.spec.as_ref()?.data_source_ref.as_ref()?;
     (source.kind == "VolumeSnapshot").then_some(source.name.as_str())
+}
+
+/// Whether there is nothing left to fill the temporary claim from: its image was marked before it was made.
+fn has_lost_its_image(input: &Input<'_>, temporary: &PersistentVolumeClaim) -> bool {
+    let is = |name: &str| {
+        let mut marked = input.world.marked.iter();
+        marked.any(|snapshot| snapshot.metadata.name.as_deref() == Some(name))
+    };
+    image_of(temporary).is_some_and(|name| !is(name))
 }
 
 /// The uid of the claim that a volume is for.
