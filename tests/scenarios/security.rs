@@ -1,6 +1,7 @@
 //! What a namespace allows its pods.
 
-use std::os::unix::fs::lchown;
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -67,9 +68,15 @@ async fn unprivileged(stage: Stage) -> Result<()> {
     )
 }
 
+/// Everything is the user's, with the modes that the kubelet gives to what is in a volume of an fsGroup.
 fn owned_by_user(folder: &Path) -> Result<()> {
     corpus::give_to(folder, USER, GROUP)?;
-    lchown(folder, Some(USER), Some(GROUP))?;
+    for file in corpus::files_below(folder)? {
+        set_permissions(&file, Permissions::from_mode(0o664))?;
+        if let Some(parent) = file.parent() {
+            set_permissions(parent, Permissions::from_mode(0o2775))?;
+        }
+    }
     Ok(())
 }
 
