@@ -9,7 +9,7 @@ RUN_TOOLS := openssh-server openssh-client rsync sqlite3
 TEST_THREADS ?= 4
 TEST_TOOLS := $(RUN_TOOLS) acl attr btrfs-progs util-linux xfsprogs
 
-.PHONY: help demo build release test e2e lint fmt crds rbac cluster cluster-down
+.PHONY: help demo build release test e2e bench lint fmt crds rbac cluster cluster-down
 
 help: ## Show the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,6 +40,9 @@ cluster-down: ## End it and remove all of it
 
 e2e: ## Everything that needs a real cluster: it is built, started and taken down (KEEP=1 leaves it running)
 	@tests/tools/e2e
+
+bench: ## Measure the operator on a real cluster, beside what the cluster alone needs
+	@bench/run
 
 lint: ## Formatting, clippy, layers, CRDs, permissions, licences
 	$(CARGO) fmt --all --check
