@@ -31,8 +31,8 @@ test: lint ## Everything that needs no real cluster: lints, unit, interop, scena
 
 cluster: ## A single-node Kubernetes for tests: builds it once (Go 1.26 or newer), starts it, prints its kubeconfig
 	@$(CARGO) build --locked --quiet --package syncline-test-cluster --package syncline-csi-driver
-	@target/debug/test-cluster build
-	@kubeconfig=$$(target/debug/test-cluster up) && echo "$$kubeconfig" && echo "export KUBECONFIG=$$kubeconfig"
+	@kubeconfig=$$(target/debug/test-cluster up) && tools=$$(target/debug/test-cluster tools) && \
+		echo "$$kubeconfig" && echo "export KUBECONFIG=$$kubeconfig PATH=$$tools:\$$PATH"
 
 cluster-down: ## End it and remove all of it
 	@$(CARGO) build --locked --quiet --package syncline-test-cluster

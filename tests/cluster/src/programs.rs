@@ -91,6 +91,10 @@ pub(crate) fn build() -> Result<Programs> {
         let folder = cache.join(format!("{}-{}", module.name, hash_of(module)?));
         if !folder.exists() {
             check_go()?;
+            say::note(&format!(
+                "building {}, once for its versions; this may take minutes",
+                module.name
+            ));
             say::step(&format!("building {}", module.name), || {
                 build_module(module, &folder)
             })?;

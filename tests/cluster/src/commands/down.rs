@@ -1,7 +1,7 @@
 //! `down`: nothing of the cluster is left, however it ended.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -88,25 +88,22 @@ pub(crate) fn leftovers(place: &Place) -> Result<Vec<String>> {
     if links()?.contains(&place.link()) {
         left.push(format!("link {}", place.link()));
     }
-    let folder = place.folder.to_string_lossy().into_owned();
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let own = |line: &&str| {
-        line.split(' ')
-            .nth(4)
-            .is_some_and(|at| at.starts_with(&folder))
-    };
+    left.extend(mounts_in(&mounts, &place.folder).map(|line| format!("mount {line}")));
     left.extend(
-        mounts
-            .lines()
-            .filter(own)
-            .map(|line| format!("mount {line}")),
-    );
-    left.extend(
-        loops(&folder)
+        loops(&place.folder)
             .into_iter()
             .map(|device| format!("loop device {}", device.display())),
     );
     Ok(left)
+}
+
+/// The lines of `/proc/self/mountinfo` whose mount points lie in a folder.
+fn mounts_in<'a>(mounts: &'a str, folder: &Path) -> impl Iterator<Item = &'a str> {
+    mounts.lines().filter(move |line| {
+        let at = line.split(' ').nth(4);
+        at.is_some_and(|at| Path::new(at).starts_with(folder))
+    })
 }
 
 fn links() -> Result<Vec<String>> {
@@ -118,13 +115,29 @@ fn links() -> Result<Vec<String>> {
 }
 
 /// The loop devices whose files lie in a folder.
-fn loops(folder: &str) -> Vec<PathBuf> {
+fn loops(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
     entries
         .map(|entry| entry.path())
         .filter(|device| {
             fs::read_to_string(device.join("loop/backing_file"))
-                .is_ok_and(|file| file.starts_with(folder))
+                .is_ok_and(|file| Path::new(file.trim_end()).starts_with(folder))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_in_a_folder_with_a_longer_name_is_another_one() {
+        let mounts = "\
+36 28 0:31 / /cache/run/volumes rw - btrfs /dev/loop1 rw
+37 28 0:32 / /cache/run.prove-down/volumes rw - btrfs /dev/loop2 rw
+38 28 0:33 / /cache/run2 rw - btrfs /dev/loop3 rw";
+        let found: Vec<_> = mounts_in(mounts, Path::new("/cache/run")).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("/dev/loop1"), "{found:?}");
+    }
 }

@@ -119,6 +119,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
 [plugins.'io.containerd.cri.v1.runtime']
   # Root may lack the right to lower it; runc then dies with "can't get final child's PID from pipe: EOF".
   restrict_oom_score_adj = true
+  # A pod that is not root may use its block volumes, as the API promises since 1.22 and large clusters set it.
+  device_ownership_from_security_context = true
 
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
