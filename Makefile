@@ -44,12 +44,13 @@ e2e: ## Everything that needs a real cluster: it is built, started and taken dow
 bench: ## Measure the operator on a real cluster, beside what the cluster alone needs
 	@bench/run
 
-lint: ## Formatting, clippy, layers, CRDs, permissions, licences
+lint: ## Formatting, clippy, layers, CRDs, permissions, documentation, licences
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets
 	$(CARGO) run --locked --quiet --package xtask -- check-layers
 	$(CARGO) run --locked --quiet --package xtask -- crds --check
 	$(CARGO) run --locked --quiet --package xtask -- gen-rbac --check
+	$(CARGO) run --locked --quiet --package xtask -- check-docs
 	$$(tests/tools/ensure-cargo-deny) --locked check bans licenses sources
 
 fmt: ## Format the code

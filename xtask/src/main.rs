@@ -1,7 +1,8 @@
-//! Tasks of the house with logic in them: CRDs, permissions, layer check, demo.
+//! Tasks of the house with logic in them: CRDs, permissions, checks of layers and documentation, demo.
 
 mod crds;
 mod demo;
+mod docs;
 mod layers;
 mod rbac;
 
@@ -26,6 +27,8 @@ enum Task {
     GenRbac(rbac::Options),
     /// Check who depends on whom against the house plan.
     CheckLayers,
+    /// Check the documentation: links, examples, and that every field is told of.
+    CheckDocs,
     /// Replicate real data on the embedded cluster and show it.
     Demo(demo::Options),
 }
@@ -35,6 +38,7 @@ fn main() -> Result<()> {
         Task::Crds(options) => crds::run(&options, &root()?),
         Task::GenRbac(options) => rbac::run(&options, &root()?),
         Task::CheckLayers => layers::run(&root()?),
+        Task::CheckDocs => docs::run(&root()?),
         Task::Demo(options) => demo::run(&options),
     }
 }
