@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use syncline_testkit::{Cluster, Who, scenario};
 
+use crate::needs;
 use crate::parts::{
     bytes_sent, condition, image_after, listening, manually, over, receiver, source, synced, text,
 };
@@ -57,6 +58,31 @@ async fn a_block_volume_is_replicated_block_by_block() -> Result<()> {
         west.apply(claim).await?;
         let filled = west.open_disk("filled").await?;
         assert!(filled.content().await? == disk.content().await?);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_volume_is_replicated_without_root() -> Result<()> {
+    let cluster = needs::DEVICES_FOR_ALL.shared(Who::Caller).await?;
+    scenario(cluster, "block-user", |stage| async move {
+        let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+        let disk = east.disk("disk", "32Mi").await?;
+        disk.put(at(3), &block(7)).await?;
+        let rights = json!({"moverSecurityContext":
+            {"runAsUser": 1234, "runAsGroup": 5678, "fsGroup": 5678, "runAsNonRoot": true}});
+        let target = over(
+            rights.clone(),
+            json!({"volumeMode": "Block", "capacity": "32Mi"}),
+        );
+        let peer = receiver(&east, &west, "copy", target).await?;
+        let object = source("copy", "disk", &peer, rights);
+        east.apply(manually(object, "once")).await?;
+        synced(&east, "copy", "once").await?;
+        let image = image_after(&west, "copy", None).await?;
+        let look = west.disk_from_snapshot("look", "32Mi", &image).await?;
+        assert!(look.content().await? == disk.content().await?);
         Ok(())
     })
     .await

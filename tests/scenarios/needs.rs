@@ -48,13 +48,19 @@ pub(crate) const WAITING_CLASS: Need = Need::own_real(
     "the cluster of tests/cluster has a storage class with WaitForFirstConsumer that makes snapshots",
 );
 
+/// Devices of pods without root.
+pub(crate) const DEVICES_FOR_ALL: Need = Need::own_real(
+    "a cluster's container runtime decides who may open a device; that of tests/cluster gives it to the pod's user",
+);
+
 /// Accounts of the movers' image.
 pub(crate) const ACCOUNTS: Need = Need::embedded(
     "the embedded cluster makes the accounts that a pod asks for; in an image there are those that were put there",
 );
 
 /// All of the above.
-const ALL: [Need; 13] = [
+const ALL: [Need; 14] = [
+    DEVICES_FOR_ALL,
     ACCOUNTS,
     VOLUME_FAULTS,
     WAITING_CLASS,
