@@ -17,7 +17,7 @@ struct Page {
 
 pub(crate) fn run(root: &Path) -> Result<()> {
     let mut pages = Vec::new();
-    for folder in ["", "docs", "docs/adr", "tests", "deploy"] {
+    for folder in ["", "bench", "docs", "docs/adr", "tests", "deploy"] {
         collect(root, Path::new(folder), &mut pages)?;
     }
     pages.sort_by(|one, other| one.path.cmp(&other.path));
