@@ -29,6 +29,8 @@ pub(crate) enum Less {
     Options,
     /// Times and mode of the volume's root folder, which is not the peer's to change.
     Root,
+    /// Device files, which the peer may not make.
+    Devices,
 }
 
 /// A failed try.
@@ -77,23 +79,26 @@ impl LastWords {
             .map(String::as_str)
     }
 
-    /// Whether nothing failed but to change the times or the mode of the folder that is written to.
-    fn only_root_failed(&self) -> bool {
-        let mut failures = self
-            .lines
-            .iter()
-            .filter(|line| line.starts_with("rsync: "))
-            .peekable();
-        failures.peek().is_some()
-            && failures.all(|line| {
-                line.contains("failed to set ")
-                    && line.ends_with("/.\": Operation not permitted (1)")
-            })
+    /// What to leave out, when nothing failed but what can be left out.
+    fn only_failed(&self) -> Option<Less> {
+        let failures = self.lines.iter().filter(|line| line.starts_with("rsync: "));
+        let kinds: Option<Vec<Less>> = failures.map(|line| not_the_peers(line)).collect();
+        kinds?.first().copied()
     }
 
     fn last(&self) -> &str {
         self.lines.back().map_or("no words", String::as_str)
     }
+}
+
+/// What `line` says that the peer's mover may not do, where a copy without that is still worth having.
+fn not_the_peers(line: &str) -> Option<Less> {
+    let what = line.strip_suffix(" failed: Operation not permitted (1)");
+    if what.is_some_and(|what| what.contains("] mknod \"")) {
+        return Some(Less::Devices);
+    }
+    let is_root = line.ends_with("/.\": Operation not permitted (1)");
+    (line.contains("failed to set ") && is_root).then_some(Less::Root)
 }
 
 /// Why ssh did not connect to `peer`.
@@ -291,16 +296,7 @@ fn by_code(code: Option<i32>, words: &LastWords, peer: &str) -> Setback {
             "files vanished while they were read; with copyMethod Snapshot or Clone the source keeps still".to_owned(),
             Next::AtOnce,
         ),
-        Some(23) if words.only_root_failed() => Setback::new(
-            reason::PARTIAL_TRANSFER,
-            format!("the root folder of the volume of {peer} is not its mover's own: {last}"),
-            Next::AskLess(Less::Root),
-        ),
-        Some(23) => Setback::new(
-            reason::PARTIAL_TRANSFER,
-            format!("some files could not be transferred to {peer}: {last}"),
-            Next::Wait,
-        ),
+        Some(23) => partial(words, last, peer),
         Some(1 | 2 | 4) => Setback::new(
             reason::COMMAND_REFUSED,
             format!("rsync at {peer} does not take the transfer's options: {last}"),
@@ -321,6 +317,32 @@ fn by_code(code: Option<i32>, words: &LastWords, peer: &str) -> Setback {
             Setback::new(api_reason::TRANSFER_FAILED, format!("rsync to {peer} ended with {code}: {last}"), Next::Wait)
         }
     }
+}
+
+/// Some files did not arrive.
+fn partial(words: &LastWords, last: &str, peer: &str) -> Setback {
+    let (message, next) = match words.only_failed() {
+        Some(Less::Root) => (
+            format!("the root folder of the volume of {peer} is not its mover's own: {last}"),
+            Next::AskLess(Less::Root),
+        ),
+        Some(Less::Devices) => (
+            format!("the mover of {peer} may not make device files: {last}"),
+            Next::AskLess(Less::Devices),
+        ),
+        _ => {
+            let cure = if last.contains("[sender]") && last.ends_with("Permission denied (13)") {
+                "; this end's mover may not read it: run it without moverSecurityContext, or as a user who may"
+            } else {
+                ""
+            };
+            (
+                format!("some files could not be transferred to {peer}: {last}{cure}"),
+                Next::Wait,
+            )
+        }
+    };
+    Setback::new(reason::PARTIAL_TRANSFER, message, next)
 }
 
 /// Why the destination did not acknowledge the end.
@@ -452,6 +474,18 @@ mod tests {
         "PartialTransfer",
         Next::Wait
     )]
+    #[case(
+        23,
+        "rsync: [generator] mknod \"/data/dev\" failed: Operation not permitted (1)",
+        "PartialTransfer",
+        Next::AskLess(Less::Devices)
+    )]
+    #[case(
+        23,
+        "rsync: [generator] failed to set times on \"/data/.\": Operation not permitted (1)",
+        "PartialTransfer",
+        Next::AskLess(Less::Root)
+    )]
     #[case(24, "file has vanished: \"/data/x\"", "SourceChanging", Next::AtOnce)]
     #[case(
         255,
@@ -474,6 +508,15 @@ mod tests {
     ) {
         let setback = of_rsync(Some(code), &words(text), "h:22").unwrap();
         assert_eq!((setback.fault.reason, setback.next), (reason, next));
+    }
+
+    #[test]
+    fn whoever_may_not_read_is_told_the_cure_and_nothing_is_left_out_for_it() {
+        let mut words = words("rsync: [sender] opendir \"/data/x\" failed: Permission denied (13)");
+        words.hear(b"rsync: [generator] mknod \"/data/dev\" failed: Operation not permitted (1)");
+        let setback = of_rsync(Some(23), &words, "h:22").unwrap();
+        assert_eq!(setback.next, Next::Wait);
+        assert!(setback.fault.message.contains("moverSecurityContext"));
     }
 
     #[test]

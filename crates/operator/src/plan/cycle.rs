@@ -356,7 +356,7 @@ fn finish(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, words
     draft.wake(input.now());
 }
 
-/// Names what a mover without rights could not preserve.
+/// Names what the movers' rights did not suffice to preserve.
 fn say_what_was_lost(draft: &mut Draft<'_>, input: &Input<'_>, words: &Words) {
     let lost = words
         .report
@@ -369,8 +369,9 @@ fn say_what_was_lost(draft: &mut Draft<'_>, input: &Input<'_>, words: &Words) {
         return;
     }
     let message = format!(
-        "a mover without rights could not preserve: {lost}; to keep them, run the movers of both sides without moverSecurityContext, \
-         or with the annotation volsync.backube/privileged-movers: \"true\" on their namespaces"
+        "the rights of the movers did not suffice to preserve: {lost}; owners, groups and the root folder are kept when the movers of \
+         both sides run without moverSecurityContext, or with the annotation volsync.backube/privileged-movers: \"true\" on their \
+         namespaces; device files and attributes of the system take more than that gives"
     );
     let condition = conditions::not_preserved(input.subject.generation, message);
     conditions::set(&mut draft.state.conditions, condition, input.now());

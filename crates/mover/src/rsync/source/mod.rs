@@ -161,10 +161,7 @@ impl Source<'_> {
             };
             let totals = transfer.run(self.client, self.console).await?;
             self.confirm().await?;
-            if !ask.root {
-                let lost = "times and mode of the volume's root folder".to_owned();
-                self.unpreserved.borrow_mut().push(lost);
-            }
+            self.unpreserved.borrow_mut().extend(ask.lost());
             Ok(totals)
         };
         let outcome = outcome.await;

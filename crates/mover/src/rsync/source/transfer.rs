@@ -49,6 +49,8 @@ pub(crate) struct Ask {
     /// Give the volume's root folder the times and the mode of the source's. Only its owner can, and an unprivileged
     /// destination rarely is.
     pub(crate) root: bool,
+    /// Make device files. That takes a capability which movers on a cluster do not have.
+    pub(crate) devices: bool,
 }
 
 impl Ask {
@@ -57,6 +59,7 @@ impl Ask {
         attributes: Attributes::All,
         exact_times: true,
         root: true,
+        devices: true,
     };
 
     /// What to ask for after the peer refused this much; `None` when there is nothing less. The least is what VolSync
@@ -68,6 +71,13 @@ impl Ask {
                 ..self
             };
             return self.root.then_some(without);
+        }
+        if less == Less::Devices {
+            let without = Self {
+                devices: false,
+                ..self
+            };
+            return self.devices.then_some(without);
         }
         let attributes = match (less, self.attributes) {
             (Less::Options, attributes) if self.exact_times => attributes,
@@ -96,7 +106,27 @@ impl Ask {
             Attributes::Users => "users' extended attributes only (no security.*, trusted.*)",
             Attributes::None => "no extended attributes, owners by name (VolSync's options)",
         };
-        format!("{times}, {attributes}")
+        let devices = if self.devices {
+            ""
+        } else {
+            ", no device files"
+        };
+        format!("{times}, {attributes}{devices}")
+    }
+
+    /// What is not preserved because it was not asked for.
+    pub(crate) fn lost(self) -> Vec<String> {
+        let mut lost = Vec::new();
+        if !self.root {
+            lost.push("times and mode of the volume's root folder");
+        }
+        if !self.devices {
+            lost.push("device files");
+        }
+        if self.attributes == Attributes::Users {
+            lost.push("extended attributes other than users' (security.*, trusted.*)");
+        }
+        lost.into_iter().map(str::to_owned).collect()
     }
 }
 
@@ -127,6 +157,9 @@ impl Transfer<'_> {
         }
         if self.ask.exact_times {
             arguments.push(EXACT_TIMES.into());
+        }
+        if !self.ask.devices {
+            arguments.push("--no-devices".into());
         }
         if self.compress {
             arguments.push("-z".into());
@@ -355,7 +388,8 @@ mod tests {
                 Ask {
                     attributes: Attributes::None,
                     exact_times: false,
-                    root: true
+                    root: true,
+                    devices: true
                 }
             );
             let arguments = arguments(last, "");
@@ -371,7 +405,8 @@ mod tests {
             Ask {
                 attributes: Attributes::All,
                 exact_times: false,
-                root: true
+                root: true,
+                devices: true
             },
             "VolSync's rrsync takes that"
         );
@@ -381,9 +416,19 @@ mod tests {
             Ask {
                 attributes: Attributes::Users,
                 exact_times: true,
-                root: true
+                root: true,
+                devices: true
             }
         );
+    }
+
+    #[test]
+    fn device_files_that_the_peer_may_not_make_are_left_out_and_named() {
+        let ask = Ask::EVERYTHING.less(Less::Devices).unwrap();
+        assert_eq!(ask.less(Less::Devices), None);
+        assert!(arguments(ask, "").contains(&"--no-devices".to_owned()));
+        assert_eq!(ask.lost(), ["device files"]);
+        assert_eq!(Ask::EVERYTHING.lost(), [] as [&str; 0]);
     }
 
     #[test]
