@@ -5,7 +5,11 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 use crate::documents::complaint;
 use crate::failure::{Failure, Kind};
+use crate::proxies::{self, Variables};
 use crate::settings::Target;
+
+/// Where an API server listens whose URL names no port.
+const HTTPS_PORT: u16 = 443;
 
 /// A client for the target's cluster. Nothing is asked of the cluster yet.
 pub(crate) async fn connect(target: &Target) -> Result<Client, Failure> {
@@ -17,14 +21,38 @@ pub(crate) async fn connect(target: &Target) -> Result<Client, Failure> {
             .map_err(|error| unreadable(&error, "$KUBECONFIG"))?
             .ok_or_else(|| absent(target, "$KUBECONFIG"))?,
     };
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .map_err(|error| {
-            Failure::from(
-                anyhow::Error::from(error).context("the kubeconfig does not name a usable cluster"),
-            )
-        })?;
+    let named = named_proxy(&kubeconfig);
+    let mut config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .map_err(|error| {
+                Failure::from(
+                    anyhow::Error::from(error)
+                        .context("the kubeconfig does not name a usable cluster"),
+                )
+            })?;
+    let server = &config.cluster_url;
+    let port = server.port_u16().unwrap_or(HTTPS_PORT);
+    let server = (server.host().unwrap_or_default(), port);
+    config.proxy_url = match proxies::proxy(named.as_deref(), server, &Variables::of_process()) {
+        Some(url) => Some(url.parse().map_err(|error| {
+            Failure::from(anyhow::Error::new(error).context(format!("the proxy {url:?} is no URL")))
+                .hint("correct HTTPS_PROXY, or proxy-url in the kubeconfig: http://HOST:PORT")
+        })?),
+        None => None,
+    };
     Ok(Client::try_from(config)?)
+}
+
+/// The `proxy-url` of the current context's cluster.
+fn named_proxy(kubeconfig: &Kubeconfig) -> Option<String> {
+    let current = kubeconfig.current_context.as_ref()?;
+    let contexts = &mut kubeconfig.contexts.iter();
+    let context = contexts.find(|context| &context.name == current)?;
+    let cluster = &context.context.as_ref()?.cluster;
+    let clusters = &mut kubeconfig.clusters.iter();
+    let found = clusters.find(|found| &found.name == cluster)?;
+    found.cluster.as_ref()?.proxy_url.clone()
 }
 
 fn absent(target: &Target, path: &str) -> Failure {

@@ -13,6 +13,7 @@ mod get_table;
 mod hints;
 mod kinds;
 mod printer;
+mod proxies;
 mod settings;
 mod stop;
 mod telemetry;
