@@ -12,10 +12,12 @@ use syncline_tests::parts::text;
 
 use crate::operators::{Operator, cluster, options};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 /// How long the leases of these tests last; a test that must not wait for one to run out makes it long.
 const SHORT: Duration = Duration::from_secs(6);
 const LONG: Duration = Duration::from_secs(600);
+/// The longest wait between two tries.
+const RETRY: Duration = Duration::from_secs(4);
 
 fn candidate(site: &Site, host: &str, lease: Duration) -> Options {
     Options {
@@ -26,7 +28,8 @@ fn candidate(site: &Site, host: &str, lease: Duration) -> Options {
             timing: Timing {
                 lease,
                 renew: lease * 2 / 3,
-                retry: Duration::from_millis(400),
+                // Every request must be answered within this time, on a busy machine too.
+                retry: (lease / 4).min(RETRY),
             },
         }),
         ..options()
