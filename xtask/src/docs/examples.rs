@@ -10,6 +10,10 @@ use super::Page;
 
 /// The page that tells of every field.
 const FIELDS: &str = "docs/fields.md";
+/// The page that tells of every field what VolSync makes of it.
+const COMPATIBILITY: &str = "docs/compatibility.md";
+/// Sections whose fields that page tells of as one.
+const AS_ONE: [&str; 4] = ["rclone", "restic", "rsyncTLS", "syncthing"];
 /// Types of Kubernetes' own, whose insides are documented there.
 const KUBERNETES_OWN: [&str; 4] = [
     "moverAffinity",
@@ -38,6 +42,9 @@ pub(super) fn check(pages: &[Page]) -> Result<Vec<String>> {
         if page.path == Path::new(FIELDS) {
             let missing = kinds.iter().flat_map(|kind| lacking(kind, page, &examples));
             wrong.extend(missing);
+        }
+        if page.path == Path::new(COMPATIBILITY) {
+            wrong.extend(kinds.iter().flat_map(|kind| uncompared(kind, page)));
         }
     }
     Ok(wrong)
@@ -79,6 +86,28 @@ fn lacking(kind: &Kind, page: &Page, examples: &[Value]) -> Vec<String> {
         .filter(|field| !told(field))
         .map(|field| format!("{FIELDS}: {}.{field} is not told of", kind.name));
     unshown.chain(untold).collect()
+}
+
+/// The fields of a kind that the page of compatibility does not name.
+fn uncompared(kind: &Kind, page: &Page) -> Vec<String> {
+    let words = words(&page.text);
+    let fields = [fields(&kind.schema, "spec"), fields(&kind.schema, "status")].concat();
+    let own = |field: &String| {
+        let mut parts = field.split('.').skip(1);
+        // What a condition is made of is Kubernetes' own.
+        !parts.clone().any(|part| part == "conditions") && !parts.any(|part| AS_ONE.contains(&part))
+    };
+    fields
+        .iter()
+        .filter(|field| own(field))
+        .filter(|field| {
+            field
+                .rsplit('.')
+                .next()
+                .is_some_and(|name| !words.contains(name))
+        })
+        .map(|field| format!("{COMPATIBILITY}: {}.{field} is not told of", kind.name))
+        .collect()
 }
 
 fn kinds() -> Result<Vec<Kind>> {
