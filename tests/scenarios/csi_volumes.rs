@@ -16,6 +16,8 @@ use crate::parts::{
 
 /// The class whose volumes are made for their first pod.
 const WAITING: &str = "csi-test-wait";
+/// The class whose volumes hold no more than their capacity.
+const LIMITED: &str = "csi-test-limited";
 
 /// Waits until a resource's condition `Synchronizing` says something with all these words.
 async fn says(site: &Site, kind: &str, words: &[&str]) -> Result<()> {
@@ -201,6 +203,36 @@ async fn a_destination_without_room_for_its_volume_says_so_and_listens_once_ther
         )
         .await?;
         listening(&west, "copy").await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_fills_up_is_named_at_the_source_and_goes_on_when_it_has_grown()
+-> Result<()> {
+    let place = needs::LIMITED_CLASS.shared(Who::Caller).await?;
+    scenario(place, "grows", |stage| async move {
+        let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+        let data = east.volume("data").await?;
+        data.edit(|folder| {
+            // No zeros, which would become holes.
+            Ok(std::fs::write(folder.join("big"), vec![b'x'; 48 << 20])?)
+        })
+        .await?;
+        let tree = data.tree().await?;
+        let small = json!({"storageClassName": LIMITED, "capacity": "32Mi"});
+        let peer = receiver(&east, &west, "copy", small).await?;
+        east.apply(manually(source("copy", "data", &peer, json!({})), "once"))
+            .await?;
+        let words = ["DestinationFull", "enlarge it"];
+        says(&east, "ReplicationSource", &words).await?;
+
+        let size = json!({"spec": {"resources": {"requests": {"storage": "128Mi"}}}});
+        west.merge("PersistentVolumeClaim", "volsync-copy-dst", size)
+            .await?;
+        synced(&east, "copy", "once").await?;
+        let image = image_after(&west, "copy", None).await?;
+        must_be_alike(&tree, &tree_of_image(&west, &image).await?)
     })
     .await
 }

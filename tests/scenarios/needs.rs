@@ -48,6 +48,11 @@ pub(crate) const WAITING_CLASS: Need = Need::own_real(
     "the cluster of tests/cluster has a storage class with WaitForFirstConsumer that makes snapshots",
 );
 
+/// The storage class whose volumes fill up.
+pub(crate) const LIMITED_CLASS: Need = Need::own_real(
+    "the cluster of tests/cluster has a storage class whose volumes hold no more than their capacity",
+);
+
 /// Devices of pods without root.
 pub(crate) const DEVICES_FOR_ALL: Need = Need::own_real(
     "a cluster's container runtime decides who may open a device; that of tests/cluster gives it to the pod's user",
@@ -59,7 +64,8 @@ pub(crate) const ACCOUNTS: Need = Need::embedded(
 );
 
 /// All of the above.
-const ALL: [Need; 14] = [
+const ALL: [Need; 15] = [
+    LIMITED_CLASS,
     DEVICES_FOR_ALL,
     ACCOUNTS,
     VOLUME_FAULTS,

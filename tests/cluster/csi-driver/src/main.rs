@@ -12,6 +12,7 @@ mod driver;
 mod error;
 mod faults;
 mod identity;
+mod limits;
 mod loops;
 mod mounts;
 mod node;

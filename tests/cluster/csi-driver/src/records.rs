@@ -45,8 +45,11 @@ pub(crate) struct Owner {
 pub(crate) struct Volume {
     pub(crate) id: String,
     pub(crate) kind: Kind,
-    /// In bytes. Only a disk cannot hold more.
+    /// In bytes.
     pub(crate) capacity: u64,
+    /// Whether a directory holds no more than its capacity; a disk never does.
+    #[serde(default)]
+    pub(crate) limited: bool,
     pub(crate) origin: Option<Origin>,
     pub(crate) owner: Owner,
     /// How consistent the data was that it started with: `atomic`, `per-file` or `none`; absent for an empty volume.

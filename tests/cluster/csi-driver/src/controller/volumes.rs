@@ -15,7 +15,7 @@ use crate::proto::csi::{
     ListVolumesResponse, Topology, TopologyRequirement, VolumeContentSource, list_volumes_response,
 };
 use crate::records::{Kind, Origin, Owner, Volume};
-use crate::{loops, mounts};
+use crate::{limits, loops, mounts};
 
 /// What a volume has that was asked for without a size: 1 GiB.
 const USUAL: u64 = 1 << 30;
@@ -30,6 +30,8 @@ pub(super) struct Wish {
     required: u64,
     /// At most so many bytes.
     limit: u64,
+    /// Whether it is to hold no more than its capacity.
+    limited: bool,
 }
 
 impl Wish {
@@ -58,6 +60,10 @@ impl Wish {
             origin,
             required,
             limit,
+            limited: request
+                .parameters
+                .get(limits::PARAMETER)
+                .is_some_and(|value| value == "true"),
         })
     }
 
@@ -184,10 +190,12 @@ pub(super) fn create(driver: &Driver, effects: Effects, wish: &Wish) -> Result<V
         id: wish.id.clone(),
         kind: wish.kind,
         capacity,
+        limited: wish.limited,
         origin: wish.origin.clone(),
         owner: wish.owner.clone(),
         consistency: copied.map(|copied| copied.consistency.to_string()),
     };
+    limits::apply(driver, &volume)?;
     driver.records.put(&volume)?;
     Ok(volume)
 }
@@ -372,6 +380,7 @@ pub(super) fn expand(
             driver.volumes.grow_disk(&volume.id, capacity)?;
         }
         volume.capacity = capacity;
+        limits::apply(driver, &volume)?;
         driver.records.put(&volume)?;
     }
     Ok(ControllerExpandVolumeResponse {
