@@ -31,7 +31,13 @@ fn a_report_in_the_log_is_told_from_progress_and_from_words_for_people() {
     assert_eq!(report::parse_report_line(&line), Some(report));
     assert_eq!(report::parse_line(&line), None, "it is no progress");
     let progress = Progress::default().to_line();
-    for other in [progress.as_str(), "done", "{", &format!("| {line}"), &line.replace("\"version\":1", "\"version\":2")] {
+    for other in [
+        progress.as_str(),
+        "done",
+        "{",
+        &format!("| {line}"),
+        &line.replace("\"version\":1", "\"version\":2"),
+    ] {
         assert_eq!(report::parse_report_line(other), None, "{other}");
     }
 }
