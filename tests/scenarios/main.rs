@@ -17,6 +17,7 @@ mod lifecycle;
 mod movers_pods;
 mod needs;
 mod populator;
+mod proxies;
 mod security;
 mod triggers;
 
