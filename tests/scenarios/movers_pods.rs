@@ -138,3 +138,41 @@ async fn further_volumes_of_the_users_are_waited_for_and_mounted() -> Result<()>
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_balancer_is_waited_for_and_its_name_published() -> Result<()> {
+    scenario(Cluster::shared(Who::Caller).await?, "balancer", |stage| async move {
+        let west = stage.site("west").await?;
+        let rsync = |annotations: Value| {
+            json!({"serviceType": "LoadBalancer", "serviceAnnotations": annotations})
+        };
+        let (kind, name) = ("ReplicationDestination", "volsync-rsync-dst-copy");
+        west.apply(destination("copy", rsync(json!({"example.test/pool": "blue"})))).await?;
+        let complaint = |object: &Value| {
+            let message = text(condition(object, "Synchronizing")?, "/message")?;
+            (message.contains(name) && message.contains("load balancer")).then_some(())
+        };
+        west.wait(kind, "copy", "a word about the missing address", complaint).await?;
+        assert!(west.find("Job", name).await?.is_none(), "nobody could reach this mover");
+        let address = json!({"loadBalancer": {"ingress": [{"hostname": "lb.example.test", "ip": "192.0.2.9"}]}});
+        west.merge_status("Service", name, json!({"status": address})).await?;
+        assert_eq!(listening(&west, "copy").await?.address, "lb.example.test");
+        annotated(&west, name, &json!({"example.test/pool": "blue"})).await?;
+        // None given is VolSync's own; an empty map is none at all.
+        west.apply(destination("copy", rsync(Value::Null))).await?;
+        let volsyncs = json!({"service.beta.kubernetes.io/aws-load-balancer-type": "nlb"});
+        annotated(&west, name, &volsyncs).await?;
+        west.apply(destination("copy", rsync(json!({})))).await?;
+        annotated(&west, name, &Value::Null).await
+    })
+    .await
+}
+
+async fn annotated(site: &syncline_testkit::Site, service: &str, wanted: &Value) -> Result<()> {
+    let what = format!("the annotations {wanted}");
+    site.wait("Service", service, &what, |object| {
+        let found = object.pointer("/metadata/annotations");
+        (found.unwrap_or(&Value::Null) == wanted).then_some(())
+    })
+    .await
+}

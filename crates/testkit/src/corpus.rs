@@ -316,6 +316,19 @@ fn privileged(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Makes a device file, which only root may. Opening it leads nowhere.
+pub fn device(path: &Path) -> Result<()> {
+    let nothing = rustix::fs::makedev(1, 3);
+    rustix::fs::mknodat(
+        CWD,
+        path,
+        FileType::CharacterDevice,
+        Mode::from_raw_mode(0o600),
+        nothing,
+    )?;
+    Ok(())
+}
+
 /// Changes about `percent` of the files under `root` that are at least one byte long: each gets a new first half.
 /// Adds one file and removes one. Returns the number of bytes of all files touched.
 pub fn change(root: &Path, percent: usize, seed: u64) -> Result<u64> {
