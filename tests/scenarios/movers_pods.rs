@@ -141,7 +141,7 @@ async fn further_volumes_of_the_users_are_waited_for_and_mounted() -> Result<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_balancer_is_waited_for_and_its_name_published() -> Result<()> {
-    scenario(Cluster::shared(Who::Caller).await?, "balancer", |stage| async move {
+    scenario(needs::NO_BALANCER.shared(Who::Caller).await?, "balancer", |stage| async move {
         let west = stage.site("west").await?;
         let rsync = |annotations: Value| {
             json!({"serviceType": "LoadBalancer", "serviceAnnotations": annotations})

@@ -53,6 +53,11 @@ pub(crate) const LIMITED_CLASS: Need = Need::own_real(
     "the cluster of tests/cluster has a storage class whose volumes hold no more than their capacity",
 );
 
+/// Services of type `LoadBalancer` that nobody serves.
+pub(crate) const NO_BALANCER: Need = Need::own_real(
+    "the embedded cluster serves load balancers itself, as many others do; that of tests/cluster has none",
+);
+
 /// Devices of pods without root.
 pub(crate) const DEVICES_FOR_ALL: Need = Need::own_real(
     "a cluster's container runtime decides who may open a device; that of tests/cluster gives it to the pod's user",
@@ -64,7 +69,8 @@ pub(crate) const ACCOUNTS: Need = Need::embedded(
 );
 
 /// All of the above.
-const ALL: [Need; 15] = [
+const ALL: [Need; 16] = [
+    NO_BALANCER,
     LIMITED_CLASS,
     DEVICES_FOR_ALL,
     ACCOUNTS,
