@@ -1,9 +1,12 @@
 //! What the product bears in operation: its operator, the node's container runtime and the API server go away and come
 //! back, replicas change places, versions change. On a real cluster only, and one at a time, since each disturbs all.
 
+mod beside;
 mod install;
 mod needs;
+mod one_namespace;
 mod outages;
+mod outside;
 mod permissions;
 mod replicas;
 mod storage;

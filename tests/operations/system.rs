@@ -11,6 +11,23 @@ use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Cluster, Site};
 use syncline_tests::parts::text;
 
+/// What a helm command prints that must succeed.
+pub(crate) fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
+    let program = std::env::var_os("HELM").unwrap_or_else(|| "helm".into());
+    let output = Command::new(program)
+        .args(arguments)
+        .arg("--kubeconfig")
+        .arg(cluster.kubeconfig())
+        .output()
+        .context("cannot start helm: name one in HELM")?;
+    ensure!(
+        output.status.success(),
+        "helm {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 /// The operator's Deployment and what belongs to it.
 pub(crate) struct System {
     site: Site,
@@ -105,23 +122,13 @@ impl System {
 
     /// Installs another image with helm, and waits until only pods of that image are there.
     pub(crate) async fn install(&self, image: &str) -> Result<()> {
-        let helm = std::env::var_os("HELM").unwrap_or_else(|| "helm".into());
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm/syncline");
         let (repository, tag) = image.rsplit_once(':').context("an image without a tag")?;
-        let output = Command::new(helm)
-            .args(["upgrade", OPERATOR, chart, "--namespace", SYSTEM])
-            .arg("--reuse-values")
-            .args(["--set", &format!("image.repository={repository}")])
-            .args(["--set-string", &format!("image.tag={tag}")])
-            .arg("--kubeconfig")
-            .arg(self.site.cluster.kubeconfig())
-            .output()
-            .context("cannot start helm: name one in HELM")?;
-        ensure!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let repository = format!("--set=image.repository={repository}");
+        let tag = format!("--set-string=image.tag={tag}");
+        let upgrade = ["upgrade", OPERATOR, chart, "--namespace", SYSTEM];
+        let values = ["--reuse-values", &repository, &tag];
+        helm(&self.site.cluster, &[&upgrade[..], &values[..]].concat())?;
         wait_for("the image to be in place", CAP * 3, || async {
             let pods = self.site.list("Pod").await?;
             let images: Vec<_> = pods

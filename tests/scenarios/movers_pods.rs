@@ -140,6 +140,54 @@ async fn further_volumes_of_the_users_are_waited_for_and_mounted() -> Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_volume_in_use_is_sent_from_the_node_of_the_pod_that_uses_it() -> Result<()> {
+    scenario(
+        needs::NODES.shared(Who::Caller).await?,
+        "in-use",
+        sends_beside_a_pod,
+    )
+    .await
+}
+
+async fn sends_beside_a_pod(stage: Stage) -> Result<()> {
+    let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+    let data = east.volume("data").await?;
+    fill_plain(&data, 10, 3).await?;
+    let tree = data.tree().await?;
+    east.apply(json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app"},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "app", "image": stage.cluster.real()?.image()?, "imagePullPolicy": "IfNotPresent",
+                "command": ["sleep", "900"], "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+            }],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+        },
+    }))
+    .await?;
+    let node = east
+        .wait("Pod", "app", "a node", |pod| {
+            text(pod, "/spec/nodeName").map(str::to_owned)
+        })
+        .await?;
+    let class = json!({"volumeSnapshotClassName": "csi-test"});
+    let peer = receiver(&east, &west, "copy", class).await?;
+    let object = source("copy", "data", &peer, json!({"copyMethod": "Direct"}));
+    east.apply(manually(object, "once")).await?;
+    let selected = east
+        .wait("Job", "volsync-rsync-src-copy", "a node", |job| {
+            let selector = job.pointer("/spec/template/spec/nodeSelector")?;
+            text(selector, "/kubernetes.io~1hostname").map(str::to_owned)
+        })
+        .await?;
+    anyhow::ensure!(selected == node, "{selected} is not {node}");
+    synced(&east, "copy", "once").await?;
+    let image = image_after(&west, "copy", None).await?;
+    must_be_alike(&tree, &tree_of_image(&west, &image).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_load_balancer_is_waited_for_and_its_name_published() -> Result<()> {
     scenario(needs::NO_BALANCER.shared(Who::Caller).await?, "balancer", |stage| async move {
         let west = stage.site("west").await?;

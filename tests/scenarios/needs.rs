@@ -63,14 +63,20 @@ pub(crate) const DEVICES_FOR_ALL: Need = Need::own_real(
     "a cluster's container runtime decides who may open a device; that of tests/cluster gives it to the pod's user",
 );
 
+/// Nodes, and snapshot classes of a name that is known.
+pub(crate) const NODES: Need = Need::own_real(
+    "only a real cluster has nodes to choose from, and that of tests/cluster a snapshot class of a known name",
+);
+
 /// Accounts of the movers' image.
 pub(crate) const ACCOUNTS: Need = Need::embedded(
     "the embedded cluster makes the accounts that a pod asks for; in an image there are those that were put there",
 );
 
 /// All of the above.
-const ALL: [Need; 16] = [
+const ALL: [Need; 17] = [
     NO_BALANCER,
+    NODES,
     LIMITED_CLASS,
     DEVICES_FOR_ALL,
     ACCOUNTS,

@@ -416,6 +416,13 @@ fn api_of(client: &Client, kind: &str, namespace: Option<&str>) -> Result<Api<Dy
         "Deployment" => ("apps", "v1", "deployments", true),
         "Role" => ("rbac.authorization.k8s.io", "v1", "roles", true),
         "RoleBinding" => ("rbac.authorization.k8s.io", "v1", "rolebindings", true),
+        "ClusterRole" => ("rbac.authorization.k8s.io", "v1", "clusterroles", false),
+        "ClusterRoleBinding" => (
+            "rbac.authorization.k8s.io",
+            "v1",
+            "clusterrolebindings",
+            false,
+        ),
         "PersistentVolumeClaim" => ("", "v1", "persistentvolumeclaims", true),
         "Pod" => ("", "v1", "pods", true),
         "Secret" => ("", "v1", "secrets", true),
