@@ -106,7 +106,7 @@ impl Populator {
     }
 
     async fn look(&self, key: &ClaimKey) -> Result<Option<Timestamp>, Error> {
-        let world = Box::pin(observe::world(&self.client, key)).await?;
+        let world = Box::pin(observe::world(&self.client, key, &self.settings)).await?;
         let plan = plan(&Input {
             key,
             world: &world,

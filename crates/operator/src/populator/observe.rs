@@ -6,7 +6,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Client;
 use syncline_api::ReplicationDestination;
 
-use super::{ClaimKey, destination_of, volume_of};
+use super::{ClaimKey, Settings, destination_of, volume_of};
 use crate::kinds::VolumeSnapshot;
 use crate::observe::{Error, Reader};
 
@@ -29,8 +29,12 @@ pub(super) struct World {
     pub(super) marked: Vec<VolumeSnapshot>,
 }
 
-/// Reads it.
-pub(super) async fn world(client: &Client, key: &ClaimKey) -> Result<World, Error> {
+/// Reads it. An operator of one namespace may not read what belongs to none, and fills no claim.
+pub(super) async fn world(
+    client: &Client,
+    key: &ClaimKey,
+    settings: &Settings,
+) -> Result<World, Error> {
     let reader = Reader::new(client, &key.namespace);
     let (temporary, mark) = (key.temporary(), key.mark());
     let (claim, temporary, marked) = try_join!(
@@ -45,6 +49,7 @@ pub(super) async fn world(client: &Client, key: &ClaimKey) -> Result<World, Erro
         ..World::default()
     };
     if let Some(claim) = &world.claim
+        && settings.namespace.is_none()
         && volume_of(claim).is_none()
     {
         let class = claim
