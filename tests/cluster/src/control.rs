@@ -66,7 +66,12 @@ pub(crate) enum Reply {
 
 /// A path to the socket that is short enough wherever the folder is: the kernel allows 107 bytes.
 fn with_path<T>(folder: &Path, work: impl FnOnce(&Path) -> std::io::Result<T>) -> Result<T> {
-    let opened = File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
+    let opened = File::open(folder).with_context(|| {
+        format!(
+            "no cluster is in {}: start one with `make cluster` or `test-cluster up`",
+            folder.display()
+        )
+    })?;
     let path = format!("/proc/self/fd/{}/{SOCKET}", opened.as_raw_fd());
     work(Path::new(&path)).with_context(|| {
         format!(
@@ -144,7 +149,9 @@ mod tests {
     #[test]
     fn where_no_cluster_runs_the_cure_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let error = ask(folder.path(), &Request::List).unwrap_err();
-        assert!(error.to_string().contains("test-cluster up"), "{error}");
+        for nothing in [folder.path(), &folder.path().join("nothing")] {
+            let error = ask(nothing, &Request::List).unwrap_err();
+            assert!(error.to_string().contains("test-cluster up"), "{error}");
+        }
     }
 }
