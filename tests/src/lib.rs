@@ -2,4 +2,5 @@
 
 pub mod midway;
 pub mod parts;
+pub mod volsync;
 pub mod volume_faults;

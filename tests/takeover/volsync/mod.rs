@@ -13,10 +13,9 @@ use syncline_tests::parts::{
     SYNC_CAP, condition, image_after, is, manually, must_be_alike, over, receiver, source, synced,
     text, tree_of_image,
 };
+use syncline_tests::volsync::{finishes_and_counts, left_by_volsync};
 
-use crate::operators::{Operator, cluster, options};
-
-const OBJECTS: &str = include_str!("objects.yaml");
+use crate::operators::{Operator, STRANGER, cluster, options};
 
 /// Our definitions of the kinds without what VolSync's do not have.
 async fn install_volsyncs_definitions(client: &Client) -> Result<()> {
@@ -163,74 +162,37 @@ fn empty(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A source as VolSync left it in the middle of a run: the objects of `objects.yaml`, and the status.
-async fn left_by_volsync(site: &Site) -> Result<Value> {
-    let manifest = json!({
-        "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource", "metadata": {"name": "db"},
-        "spec": {"sourcePVC": "data", "trigger": {"schedule": "0 0 1 1 *"},
-                 "rsync": {"copyMethod": "Direct", "address": "127.0.0.1", "sshKeys": "keys"}},
-    });
-    let resource = site.apply(manifest).await?;
-    let uid = text(&resource, "/metadata/uid")
-        .context("a uid")?
-        .to_owned();
-    let owner = json!([{"apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource", "name": "db", "uid": uid,
-        "controller": true, "blockOwnerDeletion": true}]);
-    site.apply(
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"},
-        "stringData": {"source": "x", "source.pub": "y", "destination.pub": "z"}}),
-    )
-    .await?;
-    let text = OBJECTS
-        .replace("NAMESPACE", &site.namespace)
-        .replace("OWNER-UID", &uid);
-    for mut object in syncline_testkit::fixture::documents(&text)? {
-        object = over(object, json!({"metadata": {"ownerReferences": owner}}));
-        site.create_as("manager", object).await?;
-    }
-    let status = json!({"status": {
-        "lastSyncTime": "2026-01-01T00:00:00Z", "lastSyncDuration": "28.818695981s", "lastSyncStartTime": "2026-01-02T00:00:00Z",
-        "nextSyncTime": "2027-01-01T00:00:00Z", "rsync": {}, "latestMoverStatus": {"result": "Successful", "logs": "sent 1 bytes"},
-        "conditions": [{"type": "Synchronizing", "status": "True", "reason": "SyncInProgress",
-            "message": "Synchronization in-progress", "lastTransitionTime": "2026-01-02T00:00:00Z"}],
-    }});
-    site.merge_status("ReplicationSource", "db", status).await?;
-    site.get("Job", "volsync-rsync-src-db").await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_of_volsync_in_flight_is_left_to_finish_and_counted_once() -> Result<()> {
     scenario(cluster().await?, "inflight", |stage| async move {
         let site = stage.site("east").await?;
         let data = site.volume("data").await?;
         data.edit(|folder| corpus::plain(folder, 5, 1)).await?;
-        let job = left_by_volsync(&site).await?;
+        let job = left_by_volsync(&site, STRANGER).await?;
         let operator = Operator::start(&stage.cluster, options()).await?;
         let told = |object: &Value| {
             let found = condition(object, "Synchronizing")?;
-            (text(found, "/reason") == Some("SyncInProgress") && found.get("observedGeneration").is_some()).then_some(())
+            (text(found, "/reason") == Some("SyncInProgress")
+                && found.get("observedGeneration").is_some())
+            .then_some(())
         };
-        site.wait("ReplicationSource", "db", "been looked at", told).await?;
+        site.wait("ReplicationSource", "db", "been looked at", told)
+            .await?;
         let kept = site.get("Job", "volsync-rsync-src-db").await?;
         assert_eq!(kept.pointer("/metadata/uid"), job.pointer("/metadata/uid"));
         assert_eq!(kept.get("spec"), job.get("spec"), "the Job is not touched");
-        data.edit(|folder| Ok(std::fs::write(folder.join("go"), "")?)).await?;
-        let done = site
-            .within(SYNC_CAP)
-            .wait("ReplicationSource", "db", "come to rest", |object| {
-                is(object, "Synchronizing", "False", "WaitingForSchedule").then(|| object.clone())
-            })
-            .await?;
-        assert_ne!(text(&done, "/status/lastSyncTime"), Some("2026-01-01T00:00:00Z"));
-        assert_eq!(done.pointer("/status/lastSyncStartTime"), None);
-        assert_eq!(text(&done, "/status/latestMoverStatus/result"), Some("Successful"));
-        assert_eq!(
-            text(&done, "/status/latestMoverStatus/logs"),
-            Some("sent 1.23K bytes  received 35 bytes  843.33 bytes/sec\ntotal size is 9  speedup is 0.01\nRsync completed in 2s")
-        );
+        finishes_and_counts(&site, &data).await?;
         site.wait_gone("Job", "volsync-rsync-src-db").await?;
-        let jobs = operator.sent.writes().into_iter().filter(|write| write.starts_with("PATCH") && write.contains("/jobs/"));
-        assert_eq!(jobs.collect::<Vec<_>>(), [""; 0], "nothing is transferred again");
+        let jobs = operator
+            .sent
+            .writes()
+            .into_iter()
+            .filter(|write| write.starts_with("PATCH") && write.contains("/jobs/"));
+        assert_eq!(
+            jobs.collect::<Vec<_>>(),
+            [""; 0],
+            "nothing is transferred again"
+        );
         operator.stop().await
     })
     .await
