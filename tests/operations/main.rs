@@ -2,6 +2,7 @@
 //! back, replicas change places, versions change. On a real cluster only, and one at a time, since each disturbs all.
 
 mod beside;
+mod chart;
 mod install;
 mod needs;
 mod one_namespace;

@@ -40,7 +40,7 @@ control-plane: {{ include "syncline.fullname" . }}-controller
 {{- if .Values.image.image }}
 {{- .Values.image.image }}
 {{- else }}
-{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) }}
+{{- printf "%v:%v" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) }}
 {{- end }}
 {{- end }}
 
@@ -51,7 +51,7 @@ control-plane: {{ include "syncline.fullname" . }}-controller
 {{- if $values.image }}
 {{- $values.image }}
 {{- else if $values.repository }}
-{{- printf "%s:%s" $values.repository ($values.tag | default $root.Chart.AppVersion) }}
+{{- printf "%v:%v" $values.repository ($values.tag | default $root.Chart.AppVersion) }}
 {{- else }}
 {{- include "syncline.image" $root }}
 {{- end }}
