@@ -49,6 +49,10 @@ const NOT_SERVED: &[&str] = &[
 static TIMES: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ").unwrap());
 
+/// What a server still remembers.
+static OLDEST: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(too old resource version: \d+) \(\d+\)").unwrap());
+
 impl Names {
     /// With these words known beforehand.
     pub(crate) fn new(words: impl IntoIterator<Item = (String, String)>) -> Self {
@@ -180,6 +184,7 @@ fn is_age(text: &str) -> bool {
 /// `X is invalid: [b: …, a: …]` and `strict decoding error: b, a` with their parts in order: of no matter.
 fn sorted_message(text: &str) -> String {
     let text = &TIMES.replace_all(text, "(time)");
+    let text = &OLDEST.replace_all(text, "$1 (own)");
     if let Some((start, list)) = text.split_once("strict decoding error: ") {
         let mut parts: Vec<&str> = list.split(", ").collect();
         parts.sort_unstable();

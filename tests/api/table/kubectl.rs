@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use regex::Regex;
@@ -41,9 +41,17 @@ struct Row {
     run: String,
     #[serde(default)]
     input: String,
+    /// A row without a name may fail: what it makes may be there.
+    #[serde(default)]
+    may_fail: bool,
     /// The output comes about by itself: the command is repeated until it prints what is expected.
     #[serde(default)]
     until: bool,
+    /// The command goes on by itself: it is ended after so many lines.
+    ends: Option<usize>,
+    /// What is run once it has begun to print.
+    #[serde(default)]
+    during: Vec<String>,
     /// Only lines with one of these words are compared.
     #[serde(default)]
     lines: Vec<String>,
@@ -111,6 +119,8 @@ struct Kubectl<'a> {
     /// The table's words and the ones of this run.
     words: Vec<(String, String)>,
     texts: &'a BTreeMap<String, String>,
+    /// What this cluster calls things, and what the table calls them.
+    of_site: &'a [(String, String)],
     image: &'a str,
     plain: Plain,
 }
@@ -123,6 +133,7 @@ impl<'a> Kubectl<'a> {
             home: tempfile::tempdir().unwrap(),
             words: super::own_words(&session.names),
             texts: &session.texts,
+            of_site: &site.words,
             image: &site.image,
             plain: Plain::new(),
         }
@@ -134,13 +145,17 @@ impl<'a> Kubectl<'a> {
             text = text.replace(&format!("{{{name}}}"), value);
         }
         text = text.replace("{image}", self.image);
+        text = text.replace(
+            "{deploy}",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy"),
+        );
         for (table, own) in &self.words {
             text = text.replace(table, own);
         }
         text
     }
 
-    fn run(&self, command: &str, input: &str) -> Output {
+    fn begin(&self, command: &str, input: &str) -> Child {
         let mut child = Command::new(&self.binary)
             .args(words(&self.here(command)))
             .env("KUBECONFIG", self.kubeconfig)
@@ -156,22 +171,55 @@ impl<'a> Kubectl<'a> {
         let input = self.here(input);
         // A command that reads nothing may have ended.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        child.wait_with_output().unwrap()
+        child
+    }
+
+    fn run(&self, command: &str, input: &str) -> Output {
+        self.begin(command, input).wait_with_output().unwrap()
+    }
+
+    /// Runs a command; one that does not end by itself is ended after its lines.
+    fn run_row(&self, row: &Row) -> Output {
+        let Some(ends) = row.ends else {
+            return self.run(&row.run, &row.input);
+        };
+        let mut child = self.begin(&row.run, &row.input);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut printed = String::new();
+        for number in 0..ends {
+            let Some(Ok(line)) = lines.next() else { break };
+            printed.push_str(&line);
+            printed.push('\n');
+            if number == 0 {
+                row.during
+                    .iter()
+                    .for_each(|command| drop(self.run(command, "")));
+            }
+        }
+        // It may have ended by itself.
+        let _ = child.kill();
+        let mut output = child.wait_with_output().unwrap();
+        output.stdout = printed.into_bytes();
+        output
     }
 
     fn prepare(&self, row: &Row) {
         let output = self.run(&row.run, &row.input);
-        assert!(output.status.success(), "kubectl {}\n{output:?}", row.run);
+        let fine = output.status.success() || row.may_fail;
+        assert!(fine, "kubectl {}\n{output:?}", row.run);
     }
 
     fn answer(&self, row: &Row) -> Value {
-        let output = self.run(&row.run, &row.input);
+        let output = self.run_row(row);
         let text = |bytes: &[u8]| {
             let mut text = String::from_utf8_lossy(bytes).into_owned();
             for (table, own) in &self.words {
                 text = text.replace(own, table);
             }
-            let text = self.plain.of(&text.replace(self.image, "{image}"));
+            for (name, word) in self.of_site {
+                text = text.replace(name, word);
+            }
+            let text = self.plain.of(&text);
             let wanted = |line: &&str| {
                 row.lines.is_empty() || row.lines.iter().any(|word| line.contains(word))
             };
@@ -253,6 +301,8 @@ impl Plain {
             (r"/tmp/(LIVE|MERGED)-\d+", "/tmp/$1"),
             (r"\b\d+\.\d+\.\d+\.\d+\b", "(ip)"),
             (r"kube-api-access-[a-z0-9]{5}", "kube-api-access"),
+            (r"(\(ip\)|\[::1\]):\d+ ->", "$1:(port) ->"),
+            (r"(Created pod:\s+\S+)-[a-z0-9]{5}\b", "$1-(own)"),
             // Columns are as wide as the run's own names.
             (r"(\S) {2,}", "$1  "),
             (r"(?m) +$", ""),

@@ -8,11 +8,15 @@ mod compare;
 #[cfg(test)]
 mod kubectl;
 #[cfg(test)]
+mod lives;
+#[cfg(test)]
 mod rows;
 #[cfg(test)]
 mod site;
 #[cfg(test)]
 mod stage;
+#[cfg(test)]
+mod states;
 
 /// A name of its own for each word, so that two runs on one cluster do not meet.
 #[cfg(test)]
@@ -27,6 +31,7 @@ mod tests {
     use serde_json::json;
 
     use super::kubectl::Session;
+    use super::lives::Play;
     use super::own_words;
     use super::rows::{self, LeftOut, Story};
     use super::site::Site;
@@ -36,7 +41,10 @@ mod tests {
     async fn play(name: &str) {
         let story = Story::read(name);
         let mut surprises = Vec::new();
-        for site in Site::all().await {
+        for mut site in Site::all().await {
+            if story.aged {
+                site = site.aged().await;
+            }
             if site.is_recorded() {
                 record(name, &story, &site).await;
             } else {
@@ -147,6 +155,41 @@ mod tests {
             .collect()
     }
 
+    /// Plays scenes on every cluster of this run.
+    async fn live(name: &str) {
+        let play = Play::read(name);
+        let mut surprises = Vec::new();
+        for site in Site::all().await {
+            if site.is_recorded() {
+                play.record(name, &site).await;
+            } else {
+                let left_out = if site.is_embedded() {
+                    left_out_of(name)
+                } else {
+                    Vec::new()
+                };
+                let found = play.play(name, &site, &left_out).await;
+                surprises.extend(
+                    found
+                        .into_iter()
+                        .map(|text| format!("{}: {text}", site.title())),
+                );
+            }
+            site.stop().await;
+        }
+        let count = surprises.len();
+        assert!(
+            surprises.is_empty(),
+            "{count} rows of {name}:\n\n{}",
+            surprises.join("\n\n")
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn things_live_and_end_as_on_a_real_cluster() {
+        live("lifecycles").await;
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn the_recorded_behaviours_of_a_real_api_server_are_met() {
         play("behaviours").await;
@@ -175,6 +218,16 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn what_is_deleted_takes_along_what_it_owns() {
         play("deletion").await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_forgotten_is_said_and_read_anew() {
+        play("watches").await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn stock_kubectl_prints_the_same_of_what_runs() {
+        run("kubectl-pods").await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

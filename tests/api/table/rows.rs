@@ -17,6 +17,9 @@ pub(crate) struct Story {
     /// What is deleted afterwards.
     #[serde(default)]
     pub(crate) clean_up: Vec<String>,
+    /// The cluster has forgotten its first revisions.
+    #[serde(default)]
+    pub(crate) aged: bool,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -61,6 +64,9 @@ pub(crate) struct Row {
     pub(crate) anonymous: bool,
     /// Only this part of the answer was recorded.
     pub(crate) part: Option<String>,
+    /// Only the status and the content type are compared.
+    #[serde(default)]
+    pub(crate) form: bool,
     /// Only the groups, resources or documents that the recording shows are compared.
     #[serde(default)]
     pub(crate) shortened: bool,

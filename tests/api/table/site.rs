@@ -1,6 +1,7 @@
 //! The clusters that the table is asked of: the embedded one, and a real one when there is one.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
@@ -11,6 +12,8 @@ use tempfile::TempDir;
 const KUBECONFIG: &str = "SYNCLINE_E2E_KUBECONFIG";
 /// The image of pods in the table: anything with a shell.
 const IMAGE: &str = "SYNCLINE_E2E_IMAGE";
+/// The program of our own real cluster.
+const CLUSTER: &str = "SYNCLINE_E2E_CLUSTER";
 /// Set to record the answers of the real cluster instead of comparing them.
 const RECORD: &str = "SYNCLINE_API_RECORD";
 
@@ -22,6 +25,8 @@ pub(crate) struct Site {
     pub(crate) kubeconfig: PathBuf,
     /// An image with `sh`.
     pub(crate) image: String,
+    /// What this cluster calls things, and what the table calls them.
+    pub(crate) words: Vec<(String, String)>,
     embedded: Option<(Cluster, TempDir)>,
 }
 
@@ -29,6 +34,10 @@ impl Site {
     /// The embedded cluster.
     pub(crate) async fn embedded() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self::embedded_in(folder).await
+    }
+
+    async fn embedded_in(folder: TempDir) -> Self {
         let mut config = Config::new(folder.path());
         config
             .images
@@ -39,23 +48,54 @@ impl Site {
         };
         let cluster = Cluster::start(config, Arc::new(SystemClock)).await.unwrap();
         let kubeconfig = cluster.kubeconfig().to_owned();
+        let image = "table.example/shell:1".to_owned();
+        let client = client(&kubeconfig, false).await;
         Self {
-            client: client(&kubeconfig, false).await,
-            stranger: client(&kubeconfig, true).await,
+            words: words(&client, &image).await,
+            client,
+            stranger: self::client(&kubeconfig, true).await,
             kubeconfig,
-            image: "table.example/shell:1".to_owned(),
+            image,
             embedded: Some((cluster, folder)),
         }
+    }
+
+    /// The same after it has forgotten its first revisions: the embedded cluster remembers nothing of its last life, etcd
+    /// nothing from before its compaction. Another real cluster is taken to be old enough.
+    pub(crate) async fn aged(mut self) -> Self {
+        if let Some((cluster, folder)) = self.embedded.take() {
+            cluster.shutdown().await;
+            return Self::embedded_in(folder).await;
+        }
+        if let Some(program) = std::env::var_os(CLUSTER) {
+            let address = "http://127.0.0.1:2379/v3/kv/compaction";
+            let command = [
+                "exec",
+                "--",
+                "curl",
+                "-s",
+                "-d",
+                "{\"revision\":\"2\"}",
+                address,
+            ];
+            // One that was compacted further says so, which is as good.
+            let output = Command::new(program).args(command).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        }
+        self
     }
 
     /// The real one, when a kubeconfig names it.
     pub(crate) async fn real() -> Option<Self> {
         let kubeconfig = PathBuf::from(std::env::var_os(KUBECONFIG)?);
+        let image = std::env::var(IMAGE).unwrap_or_else(|_| "table.example/shell:1".to_owned());
+        let client = client(&kubeconfig, false).await;
         Some(Self {
-            client: client(&kubeconfig, false).await,
-            stranger: client(&kubeconfig, true).await,
+            words: words(&client, &image).await,
+            client,
+            stranger: self::client(&kubeconfig, true).await,
             kubeconfig,
-            image: std::env::var(IMAGE).unwrap_or_else(|_| "table.example/shell:1".to_owned()),
+            image,
             embedded: None,
         })
     }
@@ -92,6 +132,33 @@ impl Site {
             cluster.shutdown().await;
         }
     }
+}
+
+/// The names of the image, the driver, the node and the default classes.
+async fn words(client: &kube::Client, image: &str) -> Vec<(String, String)> {
+    let list = async |path: &str| {
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        let list: serde_json::Value = client.request(request).await.unwrap();
+        list["items"].as_array().cloned().unwrap_or_default()
+    };
+    let mut words = vec![(image.to_owned(), "{image}".to_owned())];
+    for class in list("/apis/storage.k8s.io/v1/storageclasses").await {
+        let default =
+            &class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"];
+        if default == "true" {
+            words.extend(
+                class["provisioner"]
+                    .as_str()
+                    .map(|name| (name.to_owned(), "{driver}".to_owned())),
+            );
+        }
+    }
+    // A short name like `syncline` may be part of others.
+    for node in list("/api/v1/nodes").await {
+        let name = node["metadata"]["name"].as_str().unwrap_or_default();
+        words.push((format!(" to {name}"), " to {node}".to_owned()));
+    }
+    words
 }
 
 async fn client(kubeconfig: &Path, anonymous: bool) -> kube::Client {

@@ -114,7 +114,11 @@ impl<'a> Stage<'a> {
         }
         let answer = self.ask(row).await;
         self.keep(row, &answer.json());
-        answer.recorded()
+        let mut recorded = answer.recorded();
+        if row.form {
+            recorded["body"] = Value::Null;
+        }
+        recorded
     }
 
     fn keep(&mut self, row: &Row, here: &Value) {

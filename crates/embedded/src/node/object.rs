@@ -112,7 +112,8 @@ pub(crate) fn unschedulable(name: &str, claim: Option<&PersistentVolumeClaim>) -
                 .unwrap_or_default()
         )),
         _ => Some(
-            "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.".to_owned(),
+            "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found"
+                .to_owned(),
         ),
     }
 }

@@ -23,14 +23,17 @@ const TOKENS: GeneralPurpose =
 /// Where the next page starts and of which revision it is.
 #[derive(Debug, PartialEq, Eq)]
 struct Continue {
-    revision: u64,
+    /// `None` goes on in what there is now, which is not what the first page was of.
+    revision: Option<u64>,
     /// The last `namespace/name` of the page before.
     after: String,
 }
 
 impl Continue {
     fn write(&self) -> String {
-        let token = json!({"v": "meta.k8s.io/v1", "rv": self.revision, "start": format!("{}\0", self.after)});
+        let revision = self.revision.map_or(json!(-1), |revision| json!(revision));
+        let token =
+            json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{}\0", self.after)});
         TOKENS.encode(token.to_string())
     }
 
@@ -52,14 +55,14 @@ impl Continue {
         })?;
         let revision = value
             .get("rv")
-            .and_then(Value::as_u64)
+            .and_then(Value::as_i64)
             .ok_or_else(|| fault("it has no rv".to_owned()))?;
         let start = value
             .get("start")
             .and_then(Value::as_str)
             .ok_or_else(|| fault("it has no start".to_owned()))?;
         Ok(Self {
-            revision,
+            revision: u64::try_from(revision).ok(),
             after: start.trim_end_matches('\0').to_owned(),
         })
     }
@@ -118,7 +121,7 @@ impl Server {
             && let Some(fields) = metadata.as_object_mut()
         {
             let token = Continue {
-                revision,
+                revision: Some(revision),
                 after: position(last),
             };
             fields.insert("continue".to_owned(), Value::from(token.write()));
@@ -147,17 +150,25 @@ impl Server {
         let name = forms::storage_name(target.resource.as_ref());
         let namespace = target.namespace.as_deref();
         if let Some(token) = token {
-            return Ok((
-                token.revision,
-                self.store.list_at(&name, namespace, token.revision)?,
-            ));
+            let Some(revision) = token.revision else {
+                return Ok(self.store.list(&name, namespace));
+            };
+            let remembered = self.store.list_at(&name, namespace, revision);
+            let objects = remembered.map_err(|_| {
+                Failure::page_expired(&Continue::write(&Continue {
+                    revision: None,
+                    after: token.after.clone(),
+                }))
+            })?;
+            return Ok((revision, objects));
         }
         let wanted = wanted_version(query)?;
         let current = self.store.revision();
         match (wanted, query.get("resourceVersionMatch")) {
             (Some(wanted), _) if wanted > current => Err(Failure::future_version(wanted, current)),
             (Some(wanted), Some("Exact")) => {
-                Ok((wanted, self.store.list_at(&name, namespace, wanted)?))
+                let remembered = self.store.list_at(&name, namespace, wanted);
+                Ok((wanted, remembered.map_err(|_| Failure::list_expired())?))
             }
             _ => Ok(self.store.list(&name, namespace)),
         }
@@ -262,7 +273,7 @@ mod tests {
     #[test]
     fn a_continue_token_is_read_as_it_was_written() {
         let token = Continue {
-            revision: 7,
+            revision: Some(7),
             after: "default/one".to_owned(),
         };
         assert_eq!(Continue::read(&token.write()).unwrap(), token);

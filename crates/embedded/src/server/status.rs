@@ -18,6 +18,8 @@ pub(crate) struct Failure {
     pub(crate) details: Option<Value>,
     /// Answered as plain text instead of a `Status`.
     pub(crate) plain: bool,
+    /// A token with which a list can be gone on with all the same.
+    pub(crate) again: Option<String>,
 }
 
 impl Failure {
@@ -33,6 +35,7 @@ impl Failure {
             reason: Some(reason),
             details,
             plain: false,
+            again: None,
         }
     }
 
@@ -49,8 +52,26 @@ impl Failure {
             if let Some(details) = &self.details {
                 fields.insert("details".to_owned(), details.clone());
             }
+            if let Some(token) = &self.again {
+                fields.insert("metadata".to_owned(), json!({ "continue": token }));
+            }
         }
         status
+    }
+
+    /// A list of a revision that is forgotten.
+    pub(crate) fn list_expired() -> Self {
+        let message = "The resourceVersion for the provided list is too old.";
+        Self::new(StatusCode::GONE, "Expired", message, None)
+    }
+
+    /// The next page of a list whose revision is forgotten; the token goes on in what there is now.
+    pub(crate) fn page_expired(token: &str) -> Self {
+        let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+        Self {
+            again: Some(token.to_owned()),
+            ..Self::new(StatusCode::GONE, "Expired", message, None)
+        }
     }
 
     /// A path that nothing is served at.
@@ -61,6 +82,7 @@ impl Failure {
             reason: Some("NotFound"),
             details: None,
             plain: true,
+            again: None,
         }
     }
 
@@ -323,6 +345,7 @@ impl Failure {
             reason: None,
             details: None,
             plain: false,
+            again: None,
         }
     }
 
@@ -355,12 +378,7 @@ impl From<DecodeError> for Failure {
 
 impl From<Expired> for Failure {
     fn from(expired: Expired) -> Self {
-        Self::new(
-            StatusCode::GONE,
-            "Expired",
-            expired.to_string(),
-            Some(json!({})),
-        )
+        Self::new(StatusCode::GONE, "Expired", expired.to_string(), None)
     }
 }
 

@@ -7,6 +7,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -26,6 +27,8 @@ use crate::store::{Event, EventKind, Stored};
 const DEFAULT_TIMEOUT: u64 = 1800;
 /// How often an idle watch that takes bookmarks is told the current revision.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long before its end a watch is told the current revision once more.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
 /// One watch under way.
 struct Watch {
@@ -39,6 +42,7 @@ struct Watch {
     revision: u64,
     ready: VecDeque<Bytes>,
     newest: tokio::sync::watch::Receiver<u64>,
+    ends: Timestamp,
     deadline: BoxFuture<'static, ()>,
     next_bookmark: BoxFuture<'static, ()>,
     ended: bool,
@@ -82,7 +86,8 @@ impl Server {
             ready: VecDeque::new(),
             newest: self.store.watch(),
             deadline: self.clock.sleep_until(deadline),
-            next_bookmark: self.clock.sleep_until(self.now() + BOOKMARK_EVERY),
+            ends: deadline,
+            next_bookmark: self.clock.sleep_until(next_bookmark(self.now(), deadline)),
             ended: false,
         };
         // Without a version (or with 0), and when asked to, a watch begins with what is there.
@@ -94,6 +99,17 @@ impl Server {
             Some((piece, watch))
         });
         Ok(Reply::stream("application/json", answer::streamed(pieces)))
+    }
+}
+
+/// When a watch is told the current revision: now and then, and shortly before it ends.
+fn next_bookmark(now: Timestamp, ends: Timestamp) -> Timestamp {
+    let regular = now + BOOKMARK_EVERY;
+    let last = ends - BOOKMARK_BEFORE_END;
+    if last > now {
+        regular.min(last)
+    } else {
+        regular
     }
 }
 
@@ -160,7 +176,8 @@ impl Watch {
                 () = &mut self.deadline => self.ended = true,
                 () = stop.cancelled() => self.ended = true,
                 () = &mut self.next_bookmark => {
-                    self.next_bookmark = self.server.clock.sleep_until(self.server.now() + BOOKMARK_EVERY);
+                    let next = next_bookmark(self.server.now(), self.ends);
+                    self.next_bookmark = self.server.clock.sleep_until(next);
                     if self.bookmarks {
                         self.bookmark(false);
                     }
@@ -248,4 +265,19 @@ fn last_selected(before: Option<Value>, now: &Stored) -> Value {
         Value::from(now.revision.to_string()),
     );
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bookmarks_come_every_minute_and_before_the_end() {
+        let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+        let of_five_minutes = |now| next_bookmark(at(now), at(300));
+        assert_eq!(of_five_minutes(0), at(60));
+        assert_eq!(of_five_minutes(60), at(120));
+        assert_eq!(of_five_minutes(270), at(298));
+        assert_eq!(of_five_minutes(298), at(358));
+    }
 }

@@ -20,6 +20,11 @@ impl Snapshots {
     /// Takes a snapshot as far as it goes now; the changes it makes on the way bring it back here.
     pub(super) async fn make(&self, snapshot: &VolumeSnapshot) -> Result<(), Fault> {
         let namespace = snapshot.namespace().unwrap_or_default();
+        // A class that is named is looked for before the claim, the default one after it.
+        let named = snapshot.spec.volume_snapshot_class_name.is_some();
+        if named && self.class(snapshot).await?.is_none() {
+            return Ok(());
+        }
         let Some(claim) = self.claim(snapshot, &namespace).await? else {
             return Ok(());
         };

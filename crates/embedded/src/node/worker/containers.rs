@@ -159,6 +159,8 @@ impl Worker {
                         )
                         .await;
                 } else {
+                    // The kubelet has the image before it looks at the rest of the configuration.
+                    self.tell_pulled(slot).await;
                     kubelet
                         .record(
                             pod,
@@ -184,18 +186,24 @@ impl Worker {
         self.publish().await;
     }
 
+    async fn tell_pulled(&self, slot: Slot) {
+        let container = self.container(slot).unwrap_or_default();
+        let image = container.image.unwrap_or_default();
+        let message = format!(
+            "Container image \"{image}\" already present on machine and can be accessed by the pod"
+        );
+        self.shared
+            .kubelet
+            .record(self.pod.as_ref(), Severity::Normal, "Pulled", &message)
+            .await;
+    }
+
     /// One start of a container; gives its exit code.
     async fn once(&self, slot: Slot, container: &Container, prepared: Prepared, stop: Stop) -> i32 {
         let start = self.started(slot);
         let path = log::file(&self.shared.data_dir, &self.uid, &container.name, start);
         let (pod, kubelet) = (self.pod.as_ref(), &self.shared.kubelet);
-        let image = container.image.as_deref().unwrap_or_default();
-        let present = format!(
-            "Container image \"{image}\" already present on machine and can be accessed by the pod"
-        );
-        kubelet
-            .record(pod, Severity::Normal, "Pulled", &present)
-            .await;
+        self.tell_pulled(slot).await;
         let id = format!("embedded://{}", uuid::Uuid::new_v4().simple());
         self.change(slot, |container| container.id = Some(id));
         let begun = self.shared.clock.now();
