@@ -344,7 +344,8 @@ fn idle_flags(arguments: &Arguments) -> Vec<String> {
         ),
     ];
     for (image, mover, flag) in unused {
-        if image.is_some() && !BUILT.contains(&mover) {
+        // Naming the image that all have asks for nothing; the chart does so for each mover.
+        if image.is_some() && *image != images.mover_image && !BUILT.contains(&mover) {
             flags.push(flag);
         }
     }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use syncline_api::names::Mover;
 use syncline_operator::options::{Movers, Options};
 
@@ -93,6 +93,39 @@ fn a_movers_own_image_comes_before_the_one_for_all() {
             options.images.of(Mover::Restic)
         ),
         ("rsync:1", "all:1")
+    );
+}
+
+#[test]
+fn images_come_from_volsyncs_variables_too() {
+    let command = Cli::command();
+    let operator = command.find_subcommand("operator").unwrap();
+    for mover in Mover::ALL {
+        let id = format!("{}_container_image", mover.as_str().replace('-', "_"));
+        let argument = operator
+            .get_arguments()
+            .find(|argument| argument.get_id() == id.as_str())
+            .unwrap();
+        let name = mover.as_str().replace('-', "_").to_uppercase();
+        let variable = format!("RELATED_IMAGE_{name}_CONTAINER");
+        assert_eq!(
+            argument.get_env().and_then(|name| name.to_str()),
+            Some(variable.as_str())
+        );
+    }
+}
+
+#[test]
+fn an_image_for_a_mover_that_is_not_built_is_remarked_upon_only_where_it_asks_for_something() {
+    let remarks = |line| read(line, &surroundings(&[])).unwrap().1;
+    assert_eq!(
+        remarks("operator --mover-image all:1 --restic-container-image all:1"),
+        [""; 0]
+    );
+    let other = remarks("operator --mover-image all:1 --restic-container-image other:1");
+    assert!(
+        other.concat().contains("--restic-container-image"),
+        "{other:?}"
     );
 }
 
