@@ -18,8 +18,23 @@ pub(crate) enum DeviceError {
         path: String,
         source: std::io::Error,
     },
+    #[error(
+        "{path} may not be opened by the mover's user: leave moverSecurityContext out (the mover is root then), or let the \
+         cluster's container runtime give devices to a pod's user (containerd: device_ownership_from_security_context)"
+    )]
+    Forbidden { path: String },
     #[error("{path} is neither a block device nor a file")]
     NoDevice { path: String },
+}
+
+impl DeviceError {
+    fn open(path: &Path, source: std::io::Error) -> Self {
+        let path = path.display().to_string();
+        if source.kind() == std::io::ErrorKind::PermissionDenied {
+            return Self::Forbidden { path };
+        }
+        Self::Open { path, source }
+    }
 }
 
 /// An open device.
@@ -42,11 +57,7 @@ impl Device {
     }
 
     fn open_with(path: &Path, write: bool) -> Result<Self, DeviceError> {
-        let shown = || path.display().to_string();
-        let failed = |source| DeviceError::Open {
-            path: shown(),
-            source,
-        };
+        let failed = |source| DeviceError::open(path, source);
         let mut file = File::options()
             .read(true)
             .write(write)
@@ -54,7 +65,9 @@ impl Device {
             .map_err(failed)?;
         let kind = file.metadata().map_err(failed)?.file_type();
         if !kind.is_block_device() && !kind.is_file() {
-            return Err(DeviceError::NoDevice { path: shown() });
+            return Err(DeviceError::NoDevice {
+                path: path.display().to_string(),
+            });
         }
         // The metadata of a device knows no size.
         let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
@@ -106,5 +119,26 @@ impl Device {
         // Advice only: where it is not taken, what is read back comes from memory.
         let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_the_mover_may_not_open_is_told_with_the_cure() {
+        let refused = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let words = DeviceError::open(Path::new("/dev/block"), refused).to_string();
+        for part in [
+            "/dev/block",
+            "moverSecurityContext",
+            "device_ownership_from_security_context",
+        ] {
+            assert!(words.contains(part), "{words}");
+        }
+        let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let words = DeviceError::open(Path::new("/dev/block"), gone).to_string();
+        assert!(words.contains("cannot be opened"), "{words}");
     }
 }
