@@ -31,7 +31,7 @@ struct Continue {
 
 impl Continue {
     fn write(&self) -> String {
-        let revision = self.revision.map_or(json!(-1), |revision| json!(revision));
+        let revision = self.revision.map_or_else(|| json!(-1), Value::from);
         let token =
             json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{}\0", self.after)});
         TOKENS.encode(token.to_string())
