@@ -108,7 +108,7 @@ fn state_of(kind: &str, object: &Value) -> Option<String> {
         {
             None
         }
-        _ => snapshot(status),
+        _ => Some(snapshot(status)),
     }
 }
 
@@ -216,7 +216,7 @@ fn volume(status: &Value) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn snapshot(status: &Value) -> Option<String> {
+fn snapshot(status: &Value) -> String {
     let mut words = Vec::new();
     if let Some(message) = status["error"]["message"].as_str() {
         words.push(format!("error {message}"));
@@ -228,7 +228,7 @@ fn snapshot(status: &Value) -> Option<String> {
     if words.is_empty() {
         words.push("not ready".to_owned());
     }
-    Some(words.join(", "))
+    words.join(", ")
 }
 
 /// What was seen, in order, by whose it is; names are those of the table.
