@@ -296,6 +296,9 @@ impl Plain {
                 r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
                 "(uid)",
             ),
+            (r"\b[0-9a-f]{64}\b", "(hash)"),
+            // Said or not, as the two ends of the pipe come to read it.
+            (r"(?m)^tar: Removing leading .*\n?", ""),
             (r#"(?i)("?resource ?version"?: *)[^\s,]+"#, "$1(own)"),
             (r"\b(\d+[smhdy]){1,2}\b", "(age)"),
             (r"/tmp/(LIVE|MERGED)-\d+", "/tmp/$1"),

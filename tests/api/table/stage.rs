@@ -14,8 +14,8 @@ use super::compare::Names;
 use super::rows::Row;
 use super::site::Site;
 
-/// The longest that anything here may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest that anything here may take. A real garbage collector asks twice a minute which kinds there are.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// How long a recording waits for what comes about by itself.
 const SETTLING: Duration = Duration::from_secs(4);
 /// Between two looks at what comes about by itself.
