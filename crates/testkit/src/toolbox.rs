@@ -129,6 +129,12 @@ impl<'a> Toolbox<'a> {
             output.status.success(),
             "cannot write to the device: {words}"
         );
+        // A stream that is cut off ends like one that is complete.
+        let whole = format!("{} bytes", bytes.len());
+        ensure!(
+            words.contains(&whole),
+            "not all {whole} came to the device: {words}"
+        );
         Ok(())
     }
 
