@@ -109,21 +109,26 @@ impl<'a> Toolbox<'a> {
     pub(crate) fn put(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let seek = format!("seek={}", offset / DEVICE_BLOCK);
         let (of, size) = (format!("of={DEVICE}"), format!("bs={DEVICE_BLOCK}"));
+        let count = format!("count={}", bytes.len());
         let line = [
             "dd",
             &of,
             &size,
             &seek,
+            &count,
             "conv=notrunc,fsync",
-            "iflag=fullblock",
+            "iflag=fullblock,count_bytes",
         ];
         let mut child = self
             .exec(&line)
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        child.stdin.take().context("no input")?.write_all(bytes)?;
+        let mut input = child.stdin.take().context("no input")?;
+        input.write_all(bytes)?;
+        // The end of the input overtakes what is still on its way to the pod, so it does not come before dd's own end.
         let output = child.wait_with_output()?;
+        drop(input);
         let words = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
