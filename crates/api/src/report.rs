@@ -185,10 +185,15 @@ impl Report {
         }
     }
 
-    /// Takes an eighth off the longer of the log, at its beginning, and the message, at its end.
+    /// Takes an eighth off the longer of the log, at its beginning, and the message, at its end; off what could not be
+    /// preserved when nothing is left of these.
     fn give_way(&mut self) {
         let message = self.message.take().unwrap_or_default();
-        if self.logs.len() > message.len() {
+        if self.logs.is_empty() && message.is_empty() {
+            for entry in &mut self.unpreserved {
+                *entry = head(entry, entry.len() * 7 / 8).to_owned();
+            }
+        } else if self.logs.len() > message.len() {
             self.logs = tail(&self.logs, self.logs.len() * 7 / 8).to_owned();
             self.message = (!message.is_empty()).then_some(message);
         } else {
