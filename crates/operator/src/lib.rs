@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod business;
 pub mod clock;
 pub mod concerns;
+pub mod crowd;
 pub mod events;
 pub mod failures;
 pub mod follow;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use rand::Rng;
 use syncline_api::names::Side;
@@ -11,6 +11,7 @@ use crate::apply::{self, Writer};
 use crate::backoff::REQUEST;
 use crate::business::is_ours;
 use crate::clock::Clock;
+use crate::crowd::Crowd;
 use crate::events::Events;
 use crate::failures::Failures;
 use crate::follow::Followers;
@@ -52,6 +53,8 @@ pub struct Context {
     pub slots: Slots,
     /// Requests that failed in a row.
     pub failures: Failures,
+    /// Who keeps failing.
+    pub crowd: Crowd,
     /// Other controllers that write the same status.
     pub rivals: Rivals,
     /// The movers' images that turned out to be somebody else's.
@@ -76,7 +79,7 @@ impl Context {
                 wake
             }
             Err(error) => {
-                let wait = REQUEST.after(self.failures.count(&key), jitter());
+                let wait = self.wait(&key, &error);
                 if matches!(error, Error::Apply(apply::Error::Outdated { .. })) {
                     tracing::debug!(resource = %key, error = chain(&error), "looked at again");
                 } else {
@@ -85,6 +88,18 @@ impl Context {
                 Some(self.clock.now() + wait)
             }
         }
+    }
+
+    /// How long to wait after a look that failed. What is refused takes turns with all else that fails; what just did not
+    /// get through is over for all at the same time.
+    fn wait(&self, key: &Key, error: &Error) -> SignedDuration {
+        let failures = self.failures.count(key);
+        if !matches!(error, Error::Apply(apply::Error::Refused { .. })) {
+            return REQUEST.after(failures, jitter());
+        }
+        let wait = REQUEST.among(self.crowd.size_with(key), failures, jitter());
+        self.crowd.join(key, self.clock.now() + wait);
+        wait
     }
 
     async fn look(&self, key: &Key) -> Result<Option<Timestamp>, Error> {
@@ -115,6 +130,8 @@ impl Context {
             is_about_to_launch(&subject, &world, self.clock.now()),
             self.clock.now(),
         );
+        world.failing = self.crowd.size_with(key);
+        world.called = self.crowd.is_called(key);
         world.forbidden = self.rights.complaint();
         world.refusal = self.failures.refusal(key);
 
@@ -138,6 +155,7 @@ impl Context {
         match written {
             Ok(()) => {
                 self.tell(&subject, &plan).await;
+                self.reckon(key, plan.status.as_ref());
                 Ok(plan.wake)
             }
             Err(error) => {
@@ -296,7 +314,26 @@ impl Context {
         }
     }
 
+    /// Counts a resource among those that keep failing, or not any more: then what kept it may have kept others, who are
+    /// told to try.
+    fn reckon(&self, key: &Key, state: Option<&State>) {
+        let now = self.clock.now();
+        let retry = state.and_then(|state| state.retry.as_ref());
+        match retry.filter(|retry| retry.failures.is_some_and(|failures| failures > 0)) {
+            Some(retry) => {
+                let next = retry.next_attempt.as_ref();
+                self.crowd.join(key, next.map_or(now, |next| next.0));
+            }
+            None => {
+                for other in self.crowd.leave(key) {
+                    self.queue.add(other, now);
+                }
+            }
+        }
+    }
+
     fn forget(&self, key: &Key) {
+        self.crowd.forget(key);
         self.metrics.forget(key);
         self.followers.forget(key);
         self.failures.forget(key);

@@ -17,7 +17,8 @@ use crate::queue::Queue;
 use crate::reconcile::Context;
 use crate::rights::Rights;
 use crate::{
-    Error, events, failures, follow, images, plan, populator, rivals, runtime, slots, supervise,
+    Error, crowd, events, failures, follow, images, plan, populator, rivals, runtime, slots,
+    supervise,
 };
 
 /// How many resources are looked at at once.
@@ -73,6 +74,7 @@ impl Worker {
             followers: follow::Followers::default(),
             slots: slots::Slots::new(self.options.max_concurrent_syncs),
             failures: failures::Failures::default(),
+            crowd: crowd::Crowd::default(),
             images: images::Images::default(),
             rivals: rivals::Rivals::default(),
             rights: Arc::clone(&self.rights),

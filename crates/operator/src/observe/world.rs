@@ -137,6 +137,10 @@ pub struct World {
     pub image_distrusted_until: Option<Timestamp>,
     /// Whether another transfer may start now.
     pub may_start: bool,
+    /// How many resources keep failing, this one among them if it does.
+    pub failing: usize,
+    /// Whether to try again before the time that a failure set, because another resource has come through.
+    pub called: bool,
     /// What the operator may not do at all, in a sentence.
     pub forbidden: Option<String>,
     /// What the API server refused when the resource was looked at last.

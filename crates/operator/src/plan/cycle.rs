@@ -380,7 +380,7 @@ fn say_what_was_lost(draft: &mut Draft<'_>, input: &Input<'_>, words: &Words) {
 /// Records a failure, and when the next try is due.
 fn fail(draft: &mut Draft<'_>, input: &Input<'_>, words: &Words, fault: &Fault) {
     let failures = input.subject.state.failures().saturating_add(1);
-    let wait = TRANSFER.after(failures, input.moment.jitter);
+    let wait = TRANSFER.among(input.world.failing, failures, input.moment.jitter);
     let next = to_second(input.now() + wait + SignedDuration::from_millis(999));
     draft.state.retry = Some(Retry {
         failures: i32::try_from(failures).ok(),
@@ -399,7 +399,8 @@ fn fail(draft: &mut Draft<'_>, input: &Input<'_>, words: &Words, fault: &Fault) 
     draft.wake(next);
 }
 
-/// Returns whether the next try is still to wait. A changed spec is tried at once.
+/// Returns whether the next try is still to wait. A changed spec is tried at once, and so is one that is called because
+/// another resource has come through.
 fn must_wait(draft: &mut Draft<'_>, input: &Input<'_>) -> bool {
     let state = &input.subject.state;
     let Some(next) = state
@@ -412,7 +413,7 @@ fn must_wait(draft: &mut Draft<'_>, input: &Input<'_>) -> bool {
     let told = state
         .condition(names_of::SYNCHRONIZING)
         .and_then(|condition| condition.observed_generation);
-    if input.now() >= next.0 || told != input.subject.generation {
+    if input.now() >= next.0 || input.world.called || told != input.subject.generation {
         return false;
     }
     draft.wake(next.0);

@@ -45,8 +45,9 @@ pub(super) fn stuck(input: &Input<'_>, job: &Job) -> (Option<Fault>, Option<Time
         (None, None)
     } else if pods.is_empty() {
         let fault = input.world.complaint(&job.metadata);
+        let name = job.metadata.name.as_deref().unwrap_or_default();
         (
-            fault.map(|complaint| refused(input, complaint)),
+            fault.map(|complaint| refused(input, name, complaint)),
             Some(later(input, &job.metadata)),
         )
     } else if let Some(pod) = pods.iter().find(|pod| phase_of(pod) == Some("Pending")) {
@@ -67,11 +68,12 @@ fn created(input: &Input<'_>, metadata: &ObjectMeta) -> Timestamp {
 }
 
 /// The Job's pod was not admitted.
-fn refused(input: &Input<'_>, complaint: &Complaint) -> Fault {
+fn refused(input: &Input<'_>, job: &str, complaint: &Complaint) -> Fault {
     let Some((_, rest)) = complaint.message.split_once("violates PodSecurity \"") else {
+        let words = without_the_attempt(&complaint.message, job);
         return Fault::PodRefused {
             namespace: input.namespace().to_owned(),
-            reason: format!("{}: {}", complaint.reason, complaint.message),
+            reason: format!("{}: {words}", complaint.reason),
         };
     };
     let (level, details) = rest.split_once('"').unwrap_or((rest, ""));
@@ -92,6 +94,18 @@ fn refused(input: &Input<'_>, complaint: &Complaint) -> Fault {
         level: level.split(':').next().unwrap_or_default().to_owned(),
         details: details.trim_start_matches([':', ' ']).to_owned(),
         cure,
+    }
+}
+
+/// The cluster's words with the Job's name for its pod's. Each attempt has a name of its own, with which the same refusal
+/// would be news, a write and an event, for as long as it lasts.
+fn without_the_attempt(words: &str, job: &str) -> String {
+    let Some((before, rest)) = words.split_once(&format!("\"{job}-")) else {
+        return words.to_owned();
+    };
+    match rest.split_once('"') {
+        Some((_, after)) => format!("{before}\"{job}\"{after}"),
+        None => words.to_owned(),
     }
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod block;
+mod crowd;
 mod destination;
 mod early;
 mod faults;

@@ -27,12 +27,22 @@ pub(super) const NAME: &str = "db";
 
 /// A cluster with one resource in it.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is so or not, whatever the others are"
+)]
 pub(super) struct Model {
     pub(super) side: Side,
     pub(super) resource: Value,
     pub(super) objects: BTreeMap<(String, String), Value>,
     pub(super) now: Timestamp,
     pub(super) may_start: bool,
+    /// What chance gives.
+    pub(super) jitter: f64,
+    /// How many resources keep failing.
+    pub(super) failing: usize,
+    /// Whether to try again before the time.
+    pub(super) called: bool,
     pub(super) classes: Found,
     pub(super) snapshots_known: bool,
     /// Whether `VolSync`'s definitions of the kinds are installed, which have no field for what is ours.
@@ -70,6 +80,9 @@ impl Model {
             objects: BTreeMap::new(),
             now: "2026-01-01T00:00:30Z".parse().unwrap(),
             may_start: true,
+            jitter: 0.0,
+            failing: 0,
+            called: false,
             classes: Found::NotNamed,
             snapshots_known: true,
             prunes: false,
@@ -248,6 +261,8 @@ impl Model {
             snapshot_class: self.classes,
             snapshots_known: self.snapshots_known,
             may_start: self.may_start,
+            failing: self.failing,
+            called: self.called,
             refusal: self.refusal.clone(),
             image_distrusted_until: self.image_distrusted_until,
             complaints: self.complaints.clone(),
@@ -322,7 +337,7 @@ impl Model {
         let subject = self.parsed().subject();
         let moment = Moment {
             now: self.now,
-            jitter: 0.0,
+            jitter: self.jitter,
             seeds: ([1; 32], [2; 32]),
         };
         let settings = Settings {

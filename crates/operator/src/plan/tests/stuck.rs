@@ -94,6 +94,27 @@ fn what_else_refuses_the_pod_is_told_in_its_own_words() {
     );
 }
 
+#[test]
+fn the_same_refusal_of_another_attempt_is_no_news() {
+    let mut model = running(json!({"copyMethod": "Direct"}));
+    for attempt in ["x7k2p", "m4zzq", "b9wfd"] {
+        let words =
+            format!("Error creating: pods \"{JOB}-{attempt}\" is forbidden: exceeded quota: small");
+        model.complain_of("Job", JOB, "FailedCreate", &words);
+        if attempt == "x7k2p" {
+            model.settle();
+        }
+        assert_eq!(
+            model.step(usize::MAX),
+            0,
+            "nothing is written for {attempt}"
+        );
+    }
+    let (_, message) = model.says();
+    let words = format!("pods \"{JOB}\" is forbidden: exceeded quota: small");
+    assert!(message.contains(&words), "{message}");
+}
+
 #[rstest]
 #[case::for_the_pod(json!({"moverSecurityContext": {"runAsUser": 1000}}))]
 #[case::for_the_volume(json!({"storageClassName": "other"}))]
