@@ -1,10 +1,14 @@
 //! What the chart and the plain YAML make of their values, and what the operator finds in a cluster that has more kinds.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use syncline_testkit::cluster::SYSTEM;
 use syncline_testkit::scenario::CAP;
 use syncline_testkit::wait::{Look, wait_for};
-use syncline_testkit::{Cluster, Who, scenario};
+use syncline_testkit::{Cluster, Who, fixture, scenario};
+use syncline_tests::parts::text;
 
 use crate::system::{System, helm};
 use crate::{needs, turn};
@@ -128,19 +132,134 @@ async fn every_value_of_volsyncs_chart_shows_in_what_is_installed() -> Result<()
                 );
             }
         }
-        let monitor = "kind: ServiceMonitor\nmetadata:\n  name: volsync\n";
         ensure!(
-            !usual.contains(monitor),
+            !usual.contains("kind: ServiceMonitor"),
             "a kind that the cluster does not know"
         );
-        let more = template(
-            &stage.cluster,
-            &["--api-versions", "monitoring.coreos.com/v1"],
-        )?;
-        ensure!(more.contains(monitor), "no ServiceMonitor:\n{more}");
+        let variable = "extraEnv[0].name=MOVER_LOG_DEBUG,extraEnv[0].value=true";
+        let rendered = template(&stage.cluster, &["--set-string", variable])?;
+        let expected = "            - name: MOVER_LOG_DEBUG\n              value: \"true\"\n";
+        ensure!(rendered.contains(expected), "no {expected}:\n{rendered}");
         Ok(())
     })
     .await
+}
+
+/// What VolSync's chart names its objects, where that shows outside of the operator's own namespace or in what looks at it.
+const VOLSYNCS: [(&str, &str); 11] = [
+    ("Deployment", "volsync"),
+    ("ServiceAccount", "volsync"),
+    ("Service", "volsync-metrics"),
+    ("ServiceMonitor", "volsync"),
+    ("ClusterRole", "volsync-manager"),
+    ("ClusterRoleBinding", "volsync-manager"),
+    ("ClusterRole", "volsync-metrics-reader"),
+    ("ClusterRole", "volsync-metrics-auth-role"),
+    ("ClusterRoleBinding", "volsync-metrics-auth-rolebinding"),
+    ("Role", "volsync-leader-election"),
+    ("RoleBinding", "volsync-leader-election"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_volsyncs_full_name_objects_and_labels_are_volsyncs_and_none_is_without_it()
+-> Result<()> {
+    let place = needs::DEPLOYMENT.shared(Who::Caller).await?;
+    scenario(place, "names", |stage| async move {
+        let objects = |more: &[&str]| -> Result<Vec<Value>> {
+            let monitors = ["--api-versions", "monitoring.coreos.com/v1"];
+            fixture::documents(&template(&stage.cluster, &[&monitors, more].concat())?)
+        };
+        let is = |object: &Value, (kind, name): (&str, &str)| {
+            text(object, "/kind") == Some(kind) && text(object, "/metadata/name") == Some(name)
+        };
+        let (ours, volsyncs) = (objects(&[])?, objects(&["--set=fullnameOverride=volsync"])?);
+        for wanted in VOLSYNCS {
+            ensure!(
+                !ours.iter().any(|object| is(object, wanted)),
+                "{wanted:?} would collide with VolSync's"
+            );
+            let found = volsyncs.iter().find(|object| is(object, wanted));
+            let found = found.with_context(|| format!("no {wanted:?} in {volsyncs:?}"))?;
+            let label = text(found, "/metadata/labels/control-plane");
+            ensure!(label == Some("volsync-controller"), "{wanted:?}: {label:?}");
+        }
+        for (kind, selector) in [
+            ("Service", "/spec/selector/control-plane"),
+            ("Deployment", "/spec/template/metadata/labels/control-plane"),
+            ("ServiceMonitor", "/spec/selector/matchLabels/control-plane"),
+        ] {
+            let mut all = volsyncs.iter();
+            let found = all.find(|object| text(object, "/kind") == Some(kind));
+            let label = found.and_then(|object| text(object, selector));
+            ensure!(label == Some("volsync-controller"), "{kind}: {label:?}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Values that people write by mistake, and what helm says of each.
+const MISTAKES: [(&str, &str); 9] = [
+    ("replicaCont=2", "additional properties 'replicaCont'"),
+    ("image.tags=v1", "at '/image': additional properties 'tags'"),
+    ("rsync-tls.pullSecret=a", "at '/rsync-tls'"),
+    ("replicaCount=many", "at '/replicaCount': got string"),
+    ("manageCRDs=perhaps", "at '/manageCRDs': got string"),
+    ("movers={rsink}", "at '/movers/0'"),
+    (
+        "imagePullSecrets={pull}",
+        "at '/imagePullSecrets/0': got string",
+    ),
+    (
+        "podAnnotations.a=true",
+        "at '/podAnnotations/a': got boolean",
+    ),
+    (
+        "leaderElection.leaseDuration=long",
+        "at '/leaderElection/leaseDuration'",
+    ),
+];
+/// What is no value of this chart's own and must be accepted all the same: helm's way to take a value away, a tag of digits,
+/// and what a chart gives that this one is a part of.
+const ACCEPTED: [&str; 4] = [
+    "movers=null",
+    "image.tag=20261121",
+    "global.imageRegistry=r.test",
+    "enabled=true",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_misspelt_or_of_the_wrong_kind_is_refused_by_its_name() -> Result<()> {
+    let place = needs::DEPLOYMENT.shared(Who::Caller).await?;
+    scenario(place, "mistakes", |stage| async move {
+        for (value, expected) in MISTAKES {
+            let refused = template(&stage.cluster, &["--set", value]);
+            let words = refused.err().map(|error| error.to_string());
+            ensure!(
+                words.as_ref().is_some_and(|words| words.contains(expected)),
+                "{value}: {words:?}"
+            );
+        }
+        for value in ACCEPTED {
+            template(&stage.cluster, &["--set", value])?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[test]
+fn the_schema_knows_the_values_of_the_chart_and_no_others() {
+    let read = |name: &str| std::fs::read_to_string(format!("{CHART}/{name}")).unwrap();
+    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+    let values = fixture::documents(&read("values.yaml")).unwrap();
+    let names = |object: &Value| -> BTreeSet<String> {
+        object.as_object().unwrap().keys().cloned().collect()
+    };
+    let mut known = names(&schema["properties"]);
+    // What a chart gives that this one is a part of.
+    assert!(known.remove("global") && known.remove("enabled"));
+    assert_eq!(known, names(&values[0]));
 }
 
 fn template(cluster: &Cluster, more: &[&str]) -> Result<String> {
