@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -220,13 +221,21 @@ impl Worker {
             kubelet
                 .record(pod, Severity::Normal, "Created", "Container created")
                 .await;
-            let killing = self
-                .clone()
-                .tell_killing(container.name.clone(), stop.clone());
-            tokio::select! {
-                ended = run.run(stop, self.clone().on_started(slot)) => ended,
-                () = killing => Ok(Exit::Code(255)),
+            let mut killing = pin!(self.tell_killing(&container.name, stop.clone()));
+            let asked = stop.clone();
+            let mut running = pin!(run.run(stop, self.clone().on_started(slot)));
+            let mut told = false;
+            let ended = loop {
+                tokio::select! {
+                    ended = &mut running => break ended,
+                    () = &mut killing, if !told => told = true,
+                }
+            };
+            // A container may be gone before the word that it is to go is written.
+            if !told && asked.borrow().is_some() {
+                killing.await;
             }
+            ended
         };
         let exit = result
             .await
@@ -319,8 +328,8 @@ impl Worker {
         }
     }
 
-    /// Writes the Event of a container that is told to end; never returns.
-    async fn tell_killing(self, name: String, mut stop: Stop) {
+    /// Writes the Event of a container that is told to end, once it is.
+    async fn tell_killing(&self, name: &str, mut stop: Stop) {
         if stop.wait_for(Option::is_some).await.is_ok() && !self.shared.stop.is_cancelled() {
             let message = format!("Stopping container {name}");
             self.shared
@@ -328,7 +337,6 @@ impl Worker {
                 .record(self.pod.as_ref(), Severity::Normal, "Killing", &message)
                 .await;
         }
-        std::future::pending::<()>().await;
     }
 
     /// Waits before a container that keeps failing starts again. False when the pod is to stop.
