@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, Kubeconfig};
 use syncline_embedded::{Cluster, Config, Launcher, clock::SystemClock};
+use syncline_testkit::cluster::config_of;
 use tempfile::TempDir;
 
 /// Where the kubeconfig of a real cluster is given.
@@ -168,9 +169,7 @@ async fn client(kubeconfig: &Path, anonymous: bool) -> kube::Client {
             user.auth_info = Some(AuthInfo::default());
         }
     }
-    let options = KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options);
-    let mut config = config.await.unwrap();
+    let mut config = config_of(kubeconfig).await.unwrap();
     // An answer like 504 is an answer.
     config.default_retry = false;
     kube::Client::try_from(config).unwrap()

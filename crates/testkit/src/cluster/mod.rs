@@ -8,6 +8,7 @@ mod real;
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Weak};
@@ -215,8 +216,32 @@ fn last_lines(text: &str, lines: usize, wanted: impl Fn(&str) -> bool) -> String
 async fn client_of(kubeconfig: &Path) -> Result<Client> {
     let read = Kubeconfig::read_from(kubeconfig)
         .with_context(|| format!("cannot read {}", kubeconfig.display()))?;
-    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
+    Ok(Client::try_from(config_of(read).await?)?)
+}
+
+/// How to reach the cluster of a kubeconfig. The proxy that the environment names has no part in the way to a cluster
+/// that is near; one that the kubeconfig names has.
+pub async fn config_of(kubeconfig: Kubeconfig) -> Result<kube::Config> {
+    let names_proxy = kubeconfig
+        .clusters
+        .iter()
+        .filter_map(|named| named.cluster.as_ref())
+        .any(|cluster| cluster.proxy_url.is_some());
+    let options = KubeConfigOptions::default();
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    if !names_proxy && is_near(config.cluster_url.host().unwrap_or_default()) {
+        config.proxy_url = None;
+    }
+    Ok(config)
+}
+
+/// Whether a server is on this machine or its own network, where the proxy that the environment names has no part.
+fn is_near(host: &str) -> bool {
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_private(),
+        Ok(IpAddr::V6(address)) => address.is_loopback() || address.is_unique_local(),
+        Err(_) => host == "localhost",
+    }
 }
 
 /// The `syncline` under test: `$SYNCLINE_BIN`, else the one built beside the running test.
