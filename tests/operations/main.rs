@@ -9,9 +9,12 @@ mod one_namespace;
 mod outages;
 mod outside;
 mod permissions;
+mod plain;
+mod release;
 mod replicas;
 mod storage;
 mod system;
+mod taking_over;
 mod upgrade;
 
 use tokio::sync::{Mutex, MutexGuard};
