@@ -30,6 +30,14 @@ use crate::printer::Printer;
 use crate::settings::Environment;
 
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .filter_map(|word| word.into_string().ok())
+        .collect();
+    // sshd in a mover's pod starts this program as login shell.
+    if let Some(code) = commands::mover::login_shell(&words) {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

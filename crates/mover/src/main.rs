@@ -7,6 +7,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(code) = syncline_mover::rsync::login_shell(&words) {
+        return code;
+    }
     // `mover` is accepted and dropped, so that both programs are called with the same words.
     let words = match words.split_first() {
         Some((first, rest)) if first == "mover" => rest.to_vec(),

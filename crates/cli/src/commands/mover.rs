@@ -18,3 +18,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     syncline_mover::main(&arguments.kind, &arguments.words)
 }
+
+/// What a login shell is to do, if that is what this program was started as: see [`syncline_mover::rsync::login_shell`].
+pub(crate) fn login_shell(words: &[String]) -> Option<ExitCode> {
+    syncline_mover::rsync::login_shell(words)
+}

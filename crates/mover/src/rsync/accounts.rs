@@ -2,7 +2,8 @@
 //! destination runs as.
 //!
 //! Where the pod's `/etc/passwd` has no such entry, the mover writes files of its own and has them read through
-//! `libnss_wrapper`, which the image contains: nobody can know beforehand which uid a pod gets.
+//! `libnss_wrapper`, which the image contains: nobody can know beforehand which uid a pod gets. The login shell in them is
+//! this program itself (`gate::log_in`), so that no other is needed.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,8 @@ impl Accounts {
             return Err(incomplete(uid, wanted));
         };
         let name = wanted.unwrap_or(NAME);
-        let files = Files::new(name, (uid, gid), &passwd);
+        let shell = std::env::current_exe().unwrap_or_default();
+        let files = Files::new(name, (uid, gid), &shell, &passwd);
         let mut environment = vec![("LD_PRELOAD", library)];
         for (variable, file, content) in [
             ("NSS_WRAPPER_PASSWD", "passwd", &files.passwd),
@@ -131,8 +133,8 @@ struct Files {
 
 impl Files {
     /// The name as a user of `uid` and `gid`, and what the pod's own `passwd` says of other names.
-    fn new(name: &str, (uid, gid): (u32, u32), passwd: &str) -> Self {
-        let own = format!("{name}:x:{uid}:{gid}:{name}:/tmp:/bin/sh");
+    fn new(name: &str, (uid, gid): (u32, u32), shell: &Path, passwd: &str) -> Self {
+        let own = format!("{name}:x:{uid}:{gid}:{name}:/tmp:{}", shell.display());
         let others = passwd
             .lines()
             .filter(|line| line.contains(':') && line.split(':').next() != Some(name));
@@ -167,10 +169,10 @@ mod tests {
     fn the_name_is_the_pods_own_user_whoever_bore_it_before() {
         let known =
             "root:x:0:0:root:/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n";
-        let files = Files::new("root", (1234, 5678), known);
+        let files = Files::new("root", (1234, 5678), Path::new("/syncline"), known);
         assert_eq!(
             files.passwd,
-            "root:x:1234:5678:root:/tmp:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
+            "root:x:1234:5678:root:/tmp:/syncline\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
         );
         assert_eq!(files.shadow.lines().count(), 2);
         assert_eq!(files.group, "root:x:5678:\n");

@@ -3,7 +3,9 @@
 //! Kubernetes mounts Secrets readable for groups when a pod has an `fsGroup`, and people paste keys without their last
 //! line break; ssh refuses both. So every key is copied to a private folder that goes with the mover.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -21,7 +23,7 @@ impl PrivateFolder {
     /// Makes one in `scratch`.
     pub(crate) fn make(scratch: &Path) -> Result<Self, Fault> {
         // The name is short: the path of a Unix socket in it must stay below 108 bytes.
-        let folder = tempfile::Builder::new().prefix("sl").rand_bytes(6).tempdir_in(scratch).map_err(|error| {
+        let folder = tempfile::Builder::new().prefix("sl").rand_bytes(6).permissions(Permissions::from_mode(0o700)).tempdir_in(scratch).map_err(|error| {
             Fault::new(
                 reason::POD_INCOMPLETE,
                 format!("no temporary folder can be made in {}: {error}; mount a writable folder there", scratch.display()),
@@ -170,7 +172,6 @@ fn unwritable(path: &Path, error: &io::Error) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     const PUBLIC: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti user@example.com";
 

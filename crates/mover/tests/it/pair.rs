@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) enum As {
     /// Whoever runs the tests.
     Caller,
-    /// An ordinary user that has the login name `root`, as in a pod of the embedded cluster. Needs root to set up.
+    /// An ordinary user that has the login name `root` and the mover as login shell, as in pods. Needs root to set up.
     Ordinary,
 }
 
@@ -247,7 +247,7 @@ impl Pair {
     /// Words that run the following program with the ordinary user's uid and accounts of its own.
     fn as_ordinary_user(&self) -> Vec<String> {
         let line = format!(
-            "root:x:{ORDINARY_UID}:{ORDINARY_UID}::/:/bin/sh\nsshd:x:102:65534::/:/bin/false\n"
+            "root:x:{ORDINARY_UID}:{ORDINARY_UID}::/:{MOVER}\nsshd:x:102:65534::/:/bin/false\n"
         );
         std::fs::write(self.path("passwd"), line).unwrap();
         // sshd takes an account whose entry it cannot read for a locked one.

@@ -3,6 +3,7 @@
 //! sshd wants a passwd entry for its uid and a readable shadow entry; ssh wants a passwd entry for its own.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 /// `/etc/passwd`, `/etc/group` and `/etc/shadow`.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,13 +23,15 @@ const SSHD: u32 = 74;
 /// Debian's number of the group that owns terminals.
 const TTY: u32 = 5;
 
-/// Accounts for a container that runs as `uid` and `gid`.
-pub(super) fn accounts(login_names: &[String], uid: u32, gid: u32) -> Accounts {
+/// Accounts for a container that runs as `uid` and `gid`. Its own program is the login shell, as in Syncline's image, so
+/// that pods need no other.
+pub(super) fn accounts(login_names: &[String], (uid, gid): (u32, u32), shell: &Path) -> Accounts {
     let mut made = Accounts {
         passwd: String::new(),
         group: String::new(),
         shadow: String::new(),
     };
+    let shell = shell.display().to_string();
     let mut known: Vec<&str> = Vec::new();
     for name in login_names
         .iter()
@@ -37,7 +40,7 @@ pub(super) fn accounts(login_names: &[String], uid: u32, gid: u32) -> Accounts {
     {
         if !known.contains(&name) {
             known.push(name);
-            made.add(name, (uid, gid), "/root", "/bin/sh");
+            made.add(name, (uid, gid), "/root", &shell);
         }
     }
     for (name, id, home) in [
@@ -85,12 +88,12 @@ mod tests {
     fn each_login_name_has_the_uid_of_the_container_and_sshd_its_own() {
         let made = accounts(
             &["root".to_owned(), "alice".to_owned(), "root".to_owned()],
-            1000,
-            1001,
+            (1000, 1001),
+            Path::new("/syncline"),
         );
         insta::assert_snapshot!(made.passwd, @r"
-        root:x:1000:1001:root:/root:/bin/sh
-        alice:x:1000:1001:alice:/root:/bin/sh
+        root:x:1000:1001:root:/root:/syncline
+        alice:x:1000:1001:alice:/root:/syncline
         sshd:x:74:74:sshd:/run/sshd:/usr/sbin/nologin
         nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
         ");
@@ -101,8 +104,8 @@ mod tests {
     fn a_name_that_would_break_the_files_is_left_out() {
         let made = accounts(
             &["a:0:0".to_owned(), "x\ny".to_owned(), String::new()],
-            0,
-            0,
+            (0, 0),
+            Path::new("/syncline"),
         );
         assert_eq!(made.passwd.lines().count(), 2);
     }

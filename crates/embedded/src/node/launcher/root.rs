@@ -219,7 +219,7 @@ impl Root<'_> {
             Caller::Privileged => (spec.identity.uid, spec.identity.gid),
             Caller::Ordinary { uid, gid } => (*uid, *gid),
         };
-        let known = accounts(&spec.login_names, uid, gid);
+        let known = accounts(&spec.login_names, (uid, gid), &spec.executable_target);
         self.file("etc/passwd", &known.passwd, 0o644)?;
         self.file("etc/group", &known.group, 0o644)?;
         let shadow = self.file("etc/shadow", &known.shadow, 0o600)?;

@@ -1,6 +1,5 @@
 //! sshd, confined to one key and one command.
 
-use std::fmt::Write as _;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use crate::fs::{find_program, write_private};
 use crate::report::{Fault, reason};
 use crate::rsync::accounts::Accounts;
 use crate::rsync::cpu;
+use crate::rsync::gate;
 use crate::rsync::keys::{self, PrivateFolder};
 use crate::rsync::settings::{DEFAULT_USER, DestinationSettings};
 
@@ -80,7 +80,7 @@ pub(super) fn start(
         })
 }
 
-/// The forced command as the login shell will read it, for a place within double quotes of `authorized_keys`.
+/// The forced command, for a place within double quotes of `authorized_keys`.
 fn gate_command(folder: &Path) -> Result<String, Fault> {
     let program = std::env::current_exe().map_err(|error| {
         Fault::new(
@@ -88,30 +88,13 @@ fn gate_command(folder: &Path) -> Result<String, Fault> {
             format!("the mover does not find its own program: {error}"),
         )
     })?;
-    let mut command = String::new();
-    for word in [
-        program.as_path(),
-        Path::new("mover"),
-        Path::new("rsync"),
-        Path::new("gate"),
-        folder,
-    ] {
-        let text = word
-            .to_str()
-            .filter(|text| !text.contains(['\'', '"', '\\', '\n']))
-            .ok_or_else(|| {
-                Fault::new(
-                    reason::POD_INCOMPLETE,
-                    format!("the path {} cannot be quoted; move it", word.display()),
-                )
-            })?;
-        if !command.is_empty() {
-            command.push(' ');
-        }
-        // Writing to a String cannot fail.
-        let _ = write!(command, "'{text}'");
-    }
-    Ok(command)
+    gate::forced_command(&program, folder).ok_or_else(|| {
+        let (program, folder) = (program.display(), folder.display());
+        Fault::new(
+            reason::POD_INCOMPLETE,
+            format!("the paths {program} and {folder} cannot be quoted; move what has a quote or a backslash in its name"),
+        )
+    })
 }
 
 fn listen_lines(settings: &DestinationSettings) -> String {

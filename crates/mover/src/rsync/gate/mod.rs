@@ -8,6 +8,7 @@
 
 mod block;
 mod command;
+mod login;
 mod options;
 mod session;
 pub(crate) mod talk;
@@ -17,6 +18,7 @@ mod words;
 mod tests;
 
 pub(crate) use command::Refusal;
+pub(crate) use login::command as forced_command;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,4 +31,20 @@ pub(crate) fn main(args: &[String]) -> ExitCode {
         crate::console::complain("the gate is started by sshd, with the folder of its destination");
         ExitCode::from(2)
     }
+}
+
+/// Runs the gate as the login shell that sshd hands the forced command to.
+pub(crate) fn log_in(line: &str) -> ExitCode {
+    let program = std::env::current_exe().unwrap_or_default();
+    let uid = rustix::process::geteuid().as_raw();
+    let folder = login::folder(line, &program).filter(|folder| {
+        std::fs::symlink_metadata(folder).is_ok_and(|found| login::is_private(&found, uid))
+    });
+    if let Some(folder) = folder {
+        return session::run(&folder);
+    }
+    crate::console::complain(
+        "this is no shell: it runs the gate of a destination, as sshd asks it to, and nothing else",
+    );
+    ExitCode::from(2)
 }
