@@ -83,10 +83,15 @@ pub(crate) struct Operator {
 
 impl Operator {
     pub(crate) async fn start(cluster: &Cluster, options: Options) -> Result<Self> {
+        Ok(Self::start_with(&cluster.client().await?, options))
+    }
+
+    /// The same with a client of the test's own.
+    pub(crate) fn start_with(client: &Client, options: Options) -> Self {
         let (sent, stop) = (Sent::default(), CancellationToken::new());
-        let client = sent.through(&cluster.client().await?);
+        let client = sent.through(client);
         let task = tokio::spawn(run(client, options, Arc::new(SystemClock), stop.clone()));
-        Ok(Self { sent, stop, task })
+        Self { sent, stop, task }
     }
 
     /// Ends it as a power failure would.

@@ -1,7 +1,5 @@
 //! After VolSync: its definitions of the kinds, its objects, its Jobs in flight.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use kube::api::{DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
@@ -10,15 +8,17 @@ use serde_json::{Value, json};
 use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Site, Tree, corpus, scenario};
 use syncline_tests::parts::{
-    SYNC_CAP, condition, image_after, is, manually, must_be_alike, over, receiver, source, synced,
-    text, tree_of_image,
+    condition, image_after, is, manually, must_be_alike, over, receiver, source, synced, text,
+    tree_of_image,
 };
-use syncline_tests::volsync::{finishes_and_counts, left_by_volsync};
+use syncline_tests::volsync::{
+    finishes_and_counts, left_by_volsync, prune_to_volsyncs, refuses_an_emptied_volume,
+};
 
 use crate::operators::{Operator, STRANGER, cluster, options};
 
 /// Our definitions of the kinds without what VolSync's do not have.
-async fn install_volsyncs_definitions(client: &Client) -> Result<()> {
+pub(crate) async fn install_volsyncs_definitions(client: &Client) -> Result<()> {
     let kind = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
     let api: Api<DynamicObject> = Api::all_with(
         client.clone(),
@@ -31,22 +31,7 @@ async fn install_volsyncs_definitions(client: &Client) -> Result<()> {
             .clone()
             .context("a definition has a name")?;
         let mut document = serde_json::to_value(&definition)?;
-        let version = document
-            .pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties")
-            .context("a schema")?;
-        for path in ["/status/properties", "/status/properties/rsync/properties"] {
-            let Some(fields) = version.pointer_mut(path).and_then(Value::as_object_mut) else {
-                continue;
-            };
-            for ours in [
-                "progress",
-                "retry",
-                "lastSyncedEntries",
-                "allowedEmptySource",
-            ] {
-                fields.remove(ours);
-            }
-        }
+        prune_to_volsyncs(&mut document)?;
         let present = api.get(&name).await?;
         let version = json!({"metadata": {"resourceVersion": present.metadata.resource_version}});
         let document: DynamicObject = serde_json::from_value(over(document, version))?;
@@ -92,74 +77,19 @@ async fn under_volsyncs_definitions_runs_end_at_rest_and_an_emptied_source_is_st
         synced(&east, "copy", "first").await?;
         let image = image_after(&west, "copy", None).await?;
         must_be_alike(&tree, &tree_of_image(&west, &image).await?)?;
-        let rested = east
-            .wait("ReplicationSource", "copy", "come to rest", |object| {
-                is(object, "Synchronizing", "False", "WaitingForManual").then(|| object.clone())
-            })
-            .await?;
-        assert_eq!(
-            rested.pointer("/status/rsync/lastSyncedEntries"),
-            None,
-            "the field is pruned"
-        );
-        assert!(
-            text(&rested, "/metadata/annotations/syncline.dev~1status")
-                .is_some_and(|kept| kept.contains("lastSyncedEntries"))
-        );
+        east.wait("ReplicationSource", "copy", "come to rest", |object| {
+            is(object, "Synchronizing", "False", "WaitingForManual").then_some(())
+        })
+        .await?;
         assert_eq!(
             rests(&operator, &east, &[("ReplicationSource", "copy")]).await?,
             [""; 0]
         );
 
-        data.edit(empty).await?;
-        east.apply(manually(manifest, "second")).await?;
-        is_refused_and_counted(&east).await?;
+        refuses_an_emptied_volume(&east, manifest, &data).await?;
         operator.stop().await
     })
     .await
-}
-
-async fn is_refused_and_counted(east: &Site) -> Result<()> {
-    let failed = |object: &Value| {
-        let found = condition(object, "Synchronizing")
-            .filter(|found| text(found, "/reason") == Some("Error"))?;
-        text(found, "/message").map(str::to_owned)
-    };
-    let message = east
-        .within(SYNC_CAP)
-        .wait("ReplicationSource", "copy", "a refusal", failed)
-        .await?;
-    assert!(
-        message.contains("syncline.dev/allow-empty-source"),
-        "{message}"
-    );
-    let counted = east
-        .within(SYNC_CAP)
-        .wait(
-            "ReplicationSource",
-            "copy",
-            "its failure counted",
-            |object| {
-                text(object, "/metadata/annotations/syncline.dev~1status")
-                    .filter(|kept| kept.contains("nextAttempt"))
-                    .map(str::to_owned)
-            },
-        )
-        .await?;
-    assert!(counted.contains("\"failures\""), "{counted}");
-    Ok(())
-}
-
-fn empty(folder: &Path) -> Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            std::fs::remove_dir_all(path)?;
-        } else {
-            std::fs::remove_file(path)?;
-        }
-    }
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
