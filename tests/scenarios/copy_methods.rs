@@ -14,8 +14,8 @@ use syncline_testkit::{Cluster, Who, corpus, scenario};
 
 use crate::needs;
 use crate::parts::{
-    condition, destination, fill_hostile, fill_plain, image_after, manually, must_be_alike, over,
-    put, receiver, source, synced, text, tree_of_image,
+    condition, destination, fill_hostile, fill_plain, image_after, listening, manually,
+    must_be_alike, over, put, receiver, source, synced, text, tree_of_image,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,6 +140,48 @@ async fn a_destination_may_write_into_a_volume_that_is_there() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_destinations_volume_may_go_with_each_run_and_its_images_are_whole() -> Result<()> {
+    scenario(
+        Cluster::shared(Who::Caller).await?,
+        "temp-pvc",
+        receives_into_a_new_volume_each_time,
+    )
+    .await
+}
+
+async fn receives_into_a_new_volume_each_time(stage: Stage) -> Result<()> {
+    let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+    let data = east.volume("data").await?;
+    fill_hostile(&stage.cluster, &data).await?;
+    let receives = destination("copy", json!({"cleanupTempPVC": true}));
+    let mut image: Option<String> = None;
+    for round in ["one", "two"] {
+        put(&data, round, round).await?;
+        let tree = data.tree().await?;
+        west.apply(manually(receives.clone(), round)).await?;
+        let peer = listening(&west, "copy").await?;
+        if image.is_none() {
+            west.hand_over_secret(&peer.keys, &east).await?;
+        }
+        let running = |job: &Value| (job.pointer("/status/active")? == 1).then_some(());
+        west.wait("Job", "volsync-rsync-dst-copy", "a mover", running)
+            .await?;
+        east.apply(manually(source("copy", "data", &peer, json!({})), round))
+            .await?;
+        synced(&east, "copy", round).await?;
+        let next = image_after(&west, "copy", image.as_deref()).await?;
+        west.wait_gone("PersistentVolumeClaim", "volsync-copy-dst")
+            .await?;
+        // The image does without the volume that it was made of.
+        must_be_alike(&tree, &tree_of_image(&west, &next).await?)?;
+        if let Some(before) = image.replace(next) {
+            west.wait_gone("VolumeSnapshot", &before).await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_destination_cannot_be_a_clone_and_says_so_before_anything_moves() -> Result<()> {
     scenario(
         Cluster::shared(Who::Caller).await?,
@@ -160,7 +202,7 @@ async fn a_destination_cannot_be_a_clone_and_says_so_before_anything_moves() -> 
             // The cure is heard without anything else being touched.
             west.apply(over(destination("copy", json!({})), json!({})))
                 .await?;
-            crate::parts::listening(&west, "copy").await?;
+            listening(&west, "copy").await?;
             Ok(())
         },
     )

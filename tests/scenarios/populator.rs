@@ -1,5 +1,7 @@
 //! Claims whose `dataSourceRef` names a destination: they become volumes with its latest image.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use syncline_testkit::scenario::Stage;
@@ -64,6 +66,31 @@ async fn must_be_finished(site: &Site, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// The volume of a claim tells by VolSync's annotation which image it was filled from.
+async fn is_populated_from(site: &Site, name: &str, image: &str) -> Result<()> {
+    let bound = site.get("PersistentVolumeClaim", name).await?;
+    let name = text(&bound, "/spec/volumeName").context("no volume")?;
+    let persistent = site.get("PersistentVolume", name).await?;
+    let from = "/metadata/annotations/volsync.backube~1populated-from";
+    let expected = format!("{}/{image}", site.namespace);
+    anyhow::ensure!(
+        text(&persistent, from) == Some(expected.as_str()),
+        "{persistent}"
+    );
+    Ok(())
+}
+
+/// How many files and folders are at the top of a volume, but for what its file system puts there.
+async fn files_in(volume: &Volume) -> Result<usize> {
+    let count = |folder: &Path| {
+        let entries = std::fs::read_dir(folder)?.filter_map(Result::ok);
+        Ok(entries
+            .filter(|entry| entry.file_name() != "lost+found")
+            .count())
+    };
+    volume.look(count).await
+}
+
 fn mark(uid: &str) -> String {
     format!("volsync.backube/volpop-pvc-{uid}")
 }
@@ -110,12 +137,7 @@ async fn a_claim_made_after_the_image_becomes_a_volume_with_it() -> Result<()> {
         let volume = pair.west.open("filled").await?;
         must_be_alike(&tree, &volume.tree().await?)?;
         must_be_finished(&pair.west, "filled").await?;
-        let bound = pair.west.get("PersistentVolumeClaim", "filled").await?;
-        let name = text(&bound, "/spec/volumeName").context("no volume")?;
-        let persistent = pair.west.get("PersistentVolume", name).await?;
-        let from = "/metadata/annotations/volsync.backube~1populated-from";
-        let expected = format!("{}/{image}", pair.west.namespace);
-        assert_eq!(text(&persistent, from), Some(expected.as_str()));
+        is_populated_from(&pair.west, "filled", &image).await?;
         // It is the claim's own from now on.
         put(&volume, "new", "written by the application").await?;
         pair.west.delete("PersistentVolumeClaim", "filled").await?;
@@ -200,6 +222,34 @@ async fn an_image_that_a_claim_is_being_filled_from_outlives_the_next_sync() -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_filled_from_the_image_of_an_empty_volume_as_from_any_other() -> Result<()> {
+    let cluster = Cluster::shared(Who::Caller).await?;
+    scenario(cluster, "fill-nothing", |stage| async move {
+        let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+        let data = east.volume("data").await?;
+        assert_eq!(files_in(&data).await?, 0);
+        let peer = receiver(&east, &west, "copy", json!({})).await?;
+        let pair = Pair {
+            east,
+            west,
+            data,
+            peer,
+        };
+        let (image, tree) = pair.sync("once", None).await?;
+        // Whoever wants no claim without an image has one here.
+        pair.west
+            .apply(claim("filled", when_missing("Fail")))
+            .await?;
+        let volume = pair.west.open("filled").await?;
+        assert_eq!(files_in(&volume).await?, 0);
+        must_be_alike(&tree, &volume.tree().await?)?;
+        must_be_finished(&pair.west, "filled").await?;
+        is_populated_from(&pair.west, "filled", &image).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_an_image_a_claim_may_ask_for_an_empty_volume() -> Result<()> {
     let cluster = Cluster::shared(Who::Caller).await?;
     scenario(cluster, "fill-empty", |stage| async move {
@@ -208,15 +258,7 @@ async fn without_an_image_a_claim_may_ask_for_an_empty_volume() -> Result<()> {
             .apply(claim("filled", when_missing("Empty")))
             .await?;
         let volume = pair.west.open("filled").await?;
-        let files = volume
-            .look(|folder| {
-                let names = std::fs::read_dir(folder)?.filter_map(Result::ok);
-                Ok(names
-                    .filter(|entry| entry.file_name() != "lost+found")
-                    .count())
-            })
-            .await?;
-        assert_eq!(files, 0);
+        assert_eq!(files_in(&volume).await?, 0);
         must_be_finished(&pair.west, "filled").await
     })
     .await
