@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+/// In place of a figure that the audit log would give.
+pub(crate) const NOT_COUNTED: &str = "not counted";
+
 /// The measurements of one thing, in seconds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures {
@@ -42,20 +45,24 @@ pub(crate) fn say(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// One row: what was measured, and its least, middle and greatest value.
-pub(crate) fn row(what: &str, figures: &Figures) -> Result<()> {
-    say(&format!(
-        "  {what:<58} {:>7.2} {:>7.2} {:>7.2} s",
-        figures.quantile(0.0),
-        figures.median(),
-        figures.quantile(1.0)
-    ))
+/// The head of a Markdown table: what its rows are about, and its columns of figures.
+pub(crate) fn table(title: &str, columns: &[&str]) -> Result<()> {
+    say(&format!("\n| {title} | {} |", columns.join(" | ")))?;
+    say(&format!("| --- |{}", " ---: |".repeat(columns.len())))
 }
 
-/// The head of a table of rows.
+/// One row of a Markdown table.
+pub(crate) fn entry(what: &str, values: &[String]) -> Result<()> {
+    say(&format!("| {what} | {} |", values.join(" | ")))
+}
+
+/// The head of a table of times.
 pub(crate) fn head(title: &str) -> Result<()> {
-    say(&format!(
-        "\n{title:<60} {:>7} {:>7} {:>7}",
-        "min", "median", "max"
-    ))
+    table(title, &["least", "median", "greatest"])
+}
+
+/// What was measured, and its least, middle and greatest value.
+pub(crate) fn row(what: &str, figures: &Figures) -> Result<()> {
+    let values = [0.0, 0.5, 1.0].map(|share| format!("{:.2} s", figures.quantile(share)));
+    entry(what, &values)
 }

@@ -1,30 +1,35 @@
-//! Many resources: what they cost at rest, while they fail, and when all their schedules fire in one minute.
+//! Many resources: what they cost at rest, and while each of them fails.
+//!
+//! A cluster of one node cannot run a thousand movers at once. So those that fail are kept from running by the cluster
+//! itself, which the operator meets in both ways that there are: its Jobs are refused, again at each attempt, and its Jobs
+//! are taken but their pods are refused.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::{SignedDuration, Timestamp, Unit};
-use kube::api::{ListParams, Patch, PatchParams};
+use jiff::{Timestamp, Unit};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use crate::cluster::{CLAIM, Cluster, JOB, SOURCE};
-use crate::figures::{Figures, say};
+use crate::cluster::{CLAIM, Cluster, Kind, NAMESPACE, SOURCE};
+use crate::figures::{NOT_COUNTED, entry, table};
 use crate::requests::Requests;
-use crate::timeline::Timeline;
 
+const QUOTA: Kind = Kind("", "v1", "ResourceQuota");
 /// How many requests of the bench's own are under way at once.
 const AT_ONCE: usize = 16;
 /// How long writes are counted.
 const WINDOW: Duration = Duration::from_secs(60);
-/// How long a crowd gets to come to rest before that.
-const SETTLE: Duration = Duration::from_secs(60);
-/// The cap that is tried, and how many syncs compete for it.
-const CAP: (usize, usize) = (4, 12);
+/// A crowd has come to rest, or to its pace, when it writes less than it may at that pace in this time.
+const LOOK: Duration = Duration::from_secs(10);
+const PACE: usize = 10;
+/// How long a crowd gets for that; then it is measured as it is.
+const SETTLE: Duration = Duration::from_secs(120);
 
-async fn declare(
+/// Declares as many sources of this spec; with `synced`, each has a run behind it.
+pub(super) async fn declare(
     cluster: &Cluster,
     namespace: &str,
     count: usize,
@@ -52,7 +57,7 @@ async fn declare(
 }
 
 /// A small volume; nothing is in it.
-async fn claim(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(super) async fn claim(cluster: &Cluster, namespace: &str) -> Result<()> {
     let spec =
         json!({"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Mi"}}});
     cluster
@@ -60,135 +65,129 @@ async fn claim(cluster: &Cluster, namespace: &str) -> Result<()> {
         .await
 }
 
-fn to_nowhere() -> Value {
-    // Refused at once inside the mover's own pod.
+/// Settings of a source whose peer is refused at once, inside of the mover's own pod.
+pub(super) fn to_nowhere() -> Value {
     json!({"copyMethod": "Direct", "address": "127.0.0.1", "port": 9})
 }
 
-/// Resources whose schedule is a year away.
-pub(super) async fn idle(
+/// A crowd in a namespace of its own.
+struct Crowd<'a> {
+    cluster: &'a Cluster,
+    namespace: String,
+    count: usize,
+    requests: Option<&'a Requests>,
+}
+
+/// Measures one crowd: at rest, waiting, and failing in two ways.
+pub(super) async fn measure(
     cluster: &Cluster,
     count: usize,
     requests: Option<&Requests>,
 ) -> Result<()> {
-    let namespace = format!("bench-idle-{}", std::process::id());
-    cluster.namespace(&namespace).await?;
-    cluster.scale_operator(0).await?;
-    let spec =
-        json!({"sourcePVC": "data", "trigger": {"schedule": "0 0 1 1 *"}, "rsync": to_nowhere()});
-    declare(cluster, &namespace, count, &spec, true).await?;
-    cluster.scale_operator(1).await?;
-    sleep(SETTLE).await;
-    report(
+    let crowd = Crowd {
         cluster,
-        &format!("{count} idle resources"),
-        &namespace,
+        namespace: format!("bench-crowd-{}", std::process::id()),
+        count,
         requests,
-    )
-    .await?;
-    cluster.drop_namespace(&namespace).await
-}
-
-/// Resources whose volume is missing.
-pub(super) async fn failing(
-    cluster: &Cluster,
-    count: usize,
-    requests: Option<&Requests>,
-) -> Result<()> {
-    let namespace = format!("bench-failing-{}", std::process::id());
-    cluster.namespace(&namespace).await?;
-    let spec = json!({"sourcePVC": "missing", "trigger": {"schedule": "*/5 * * * *"}, "rsync": to_nowhere()});
-    declare(cluster, &namespace, count, &spec, false).await?;
-    sleep(SETTLE).await;
-    report(
-        cluster,
-        &format!("{count} failing resources"),
-        &namespace,
-        requests,
-    )
-    .await?;
-    cluster.drop_namespace(&namespace).await
-}
-
-async fn report(
-    cluster: &Cluster,
-    what: &str,
-    namespace: &str,
-    requests: Option<&Requests>,
-) -> Result<()> {
-    let from = Timestamp::now();
-    sleep(WINDOW).await;
-    let memory = cluster.operator_memory().await?;
-    let writes = match requests {
-        Some(requests) => requests
-            .writes(from, Timestamp::now(), Some(namespace))?
-            .to_string(),
-        None => "not counted".to_owned(),
     };
-    say(&format!(
-        "\n{what}: operator's resident memory {memory:.0} MiB, writes in {WINDOW:?}: {writes}"
-    ))
+    cluster.namespace(&crowd.namespace).await?;
+    claim(cluster, &crowd.namespace).await?;
+    table(
+        &format!("{count} resources"),
+        &["resident memory", "writes in a minute"],
+    )?;
+    crowd.rest().await?;
+    crowd.wait_for_a_volume().await?;
+    crowd.have_jobs_refused().await?;
+    crowd.have_pods_refused().await?;
+    let parameters = DeleteParams::default();
+    let namespaces = cluster.api(NAMESPACE, "");
+    namespaces.delete(&crowd.namespace, &parameters).await?;
+    Ok(())
 }
 
-/// Schedules that fire in the same minute: from that minute to each one's Job. The sources are paused, so that their
-/// Jobs start no pods and the node's own limits stay out of the figure.
-pub(super) async fn herd(cluster: &Cluster, count: usize) -> Result<()> {
-    let namespace = format!("bench-herd-{}", std::process::id());
-    cluster.namespace(&namespace).await?;
-    claim(cluster, &namespace).await?;
-    let due = (Timestamp::now() + SignedDuration::from_secs(90)).round(Unit::Minute)?;
-    let zoned = due.to_zoned(jiff::tz::TimeZone::UTC);
-    let schedule = format!("CRON_TZ=UTC {} {} * * *", zoned.minute(), zoned.hour());
-    let spec = json!({
-        "sourcePVC": "data", "paused": true, "trigger": {"schedule": schedule}, "rsync": to_nowhere(),
-    });
-    cluster.scale_operator(0).await?;
-    declare(cluster, &namespace, count, &spec, true).await?;
-    let timeline = Timeline::begin(cluster, &namespace, &[JOB]);
-    cluster.scale_operator(1).await?;
-    let wait = Duration::try_from(due - Timestamp::now()).unwrap_or_default();
-    let fires = Instant::now() + wait;
-    let mut firsts = BTreeMap::new();
-    while firsts.len() < count && Instant::now() < fires + WINDOW {
-        sleep(Duration::from_millis(500)).await;
-        for seen in timeline.all() {
-            firsts.entry(seen.name).or_insert(seen.at);
+impl Crowd<'_> {
+    async fn rest(&self) -> Result<()> {
+        self.cluster.scale_operator(0).await?;
+        let trigger = json!({"schedule": "0 0 1 1 *"});
+        self.declare("data", &trigger, true).await?;
+        self.cluster.scale_operator(1).await?;
+        self.report("idle: their schedule is a year away").await
+    }
+
+    async fn wait_for_a_volume(&self) -> Result<()> {
+        let trigger = json!({"schedule": "* * * * *"});
+        self.declare("missing", &trigger, false).await?;
+        self.report("waiting for a volume that does not exist, with a schedule of each minute")
+            .await
+    }
+
+    async fn have_jobs_refused(&self) -> Result<()> {
+        self.cluster.scale_operator(0).await?;
+        let quota = json!({"spec": {"hard": {"count/jobs.batch": "0"}}});
+        self.cluster
+            .apply(QUOTA, &self.namespace, "no-jobs", quota)
+            .await?;
+        self.declare("data", &json!({"manual": "go"}), false)
+            .await?;
+        self.cluster.scale_operator(1).await?;
+        self.report("failing: their Jobs are refused by a quota")
+            .await
+    }
+
+    async fn have_pods_refused(&self) -> Result<()> {
+        self.cluster.scale_operator(0).await?;
+        let quotas = self.cluster.api(QUOTA, &self.namespace);
+        quotas.delete("no-jobs", &DeleteParams::default()).await?;
+        let labels =
+            json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+        let namespaces = self.cluster.api(NAMESPACE, "");
+        namespaces
+            .patch(
+                &self.namespace,
+                &PatchParams::default(),
+                &Patch::Merge(labels),
+            )
+            .await?;
+        self.cluster.scale_operator(1).await?;
+        self.report("failing: their Jobs' pods are refused by the namespace's pod security")
+            .await
+    }
+
+    async fn declare(&self, claim: &str, trigger: &Value, synced: bool) -> Result<()> {
+        let spec = json!({"sourcePVC": claim, "trigger": trigger, "rsync": to_nowhere()});
+        declare(self.cluster, &self.namespace, self.count, &spec, synced).await
+    }
+
+    async fn report(&self, what: &str) -> Result<()> {
+        self.settle().await?;
+        let from = Timestamp::now();
+        sleep(WINDOW).await;
+        let memory = format!("{:.0} MiB", self.cluster.operator_memory().await?);
+        let writes = match self.writes(from)? {
+            Some(writes) => writes.to_string(),
+            None => NOT_COUNTED.to_owned(),
+        };
+        entry(what, &[memory, writes])
+    }
+
+    async fn settle(&self) -> Result<()> {
+        let start = Instant::now();
+        // The operator has to begin before it can come to rest.
+        sleep(LOOK).await;
+        while start.elapsed() < SETTLE {
+            let from = Timestamp::now();
+            sleep(LOOK).await;
+            if self.writes(from)?.is_some_and(|writes| writes <= PACE) {
+                break;
+            }
         }
+        Ok(())
     }
-    let mut latency = Figures::default();
-    for at in firsts.values() {
-        latency.add(at.saturating_duration_since(fires));
-    }
-    say(&format!(
-        "\n{} of {count} schedules of one minute: from the minute to the Job {:.2} s at the median, {:.2} s at p99",
-        firsts.len(),
-        latency.median(),
-        latency.quantile(0.99)
-    ))?;
-    cluster.drop_namespace(&namespace).await
-}
 
-/// More syncs than `--max-concurrent-syncs` allows: how many Jobs there are at once at most.
-pub(super) async fn cap(cluster: &Cluster) -> Result<()> {
-    let (limit, count) = CAP;
-    let namespace = format!("bench-cap-{}", std::process::id());
-    cluster.namespace(&namespace).await?;
-    claim(cluster, &namespace).await?;
-    cluster
-        .set_operator_argument("max-concurrent-syncs", Some(&limit.to_string()))
-        .await?;
-    let spec = json!({"sourcePVC": "data", "trigger": {"manual": "go"}, "rsync": to_nowhere()});
-    declare(cluster, &namespace, count, &spec, false).await?;
-    let (api, start, mut most) = (cluster.api(JOB, &namespace), Instant::now(), 0);
-    while start.elapsed() < WINDOW {
-        most = most.max(api.list(&ListParams::default()).await?.items.len());
-        sleep(Duration::from_millis(200)).await;
+    fn writes(&self, from: Timestamp) -> Result<Option<usize>> {
+        let count =
+            |requests: &Requests| requests.writes(from, Timestamp::now(), Some(&self.namespace));
+        self.requests.map(count).transpose()
     }
-    say(&format!(
-        "\n{count} syncs with --max-concurrent-syncs={limit}: at most {most} Jobs at once"
-    ))?;
-    cluster.drop_namespace(&namespace).await?;
-    cluster
-        .set_operator_argument("max-concurrent-syncs", None)
-        .await
 }

@@ -2,6 +2,7 @@
 
 mod crowd;
 mod floor;
+mod herd;
 mod stage;
 mod sync;
 
@@ -22,6 +23,11 @@ pub(crate) async fn run(what: &ControlPlane) -> Result<()> {
     if requests.is_none() {
         say("requests are not counted: --audit-log names no file")?;
     }
+    let version = cluster.client.apiserver_version().await?.git_version;
+    let processors = std::thread::available_parallelism()?;
+    say(&format!(
+        "Kubernetes {version}, one node, {processors} processors"
+    ))?;
     cluster.scale_operator(1).await?;
     let stage = stage::Stage::set(&cluster).await?;
     let floor = floor::measure(&stage, what.repeat).await?;
@@ -30,8 +36,7 @@ pub(crate) async fn run(what: &ControlPlane) -> Result<()> {
         .await?
         .show(&floor)?;
     stage.strike().await?;
-    crowd::herd(&cluster, what.schedules).await?;
-    crowd::cap(&cluster).await?;
-    crowd::idle(&cluster, what.resources, requests.as_ref()).await?;
-    crowd::failing(&cluster, what.resources, requests.as_ref()).await
+    herd::measure(&cluster, what.schedules).await?;
+    herd::cap(&cluster).await?;
+    crowd::measure(&cluster, what.resources, requests.as_ref()).await
 }

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::floor::{Floor, bound, ready};
 use super::stage::{NAME, Stage};
 use crate::cluster::{CLAIM, DESTINATION, JOB, Kind, POD, SNAPSHOT, SOURCE};
-use crate::figures::{Figures, head, row, say};
+use crate::figures::{Figures, NOT_COUNTED, entry, head, row, table};
 use crate::requests::Requests;
 use crate::timeline::{Sighting, Timeline};
 
@@ -79,17 +79,20 @@ impl Syncs {
         self.source.show("A source's sync without a change")?;
         self.destination
             .show("A destination's sync without a change")?;
-        say(&format!(
-            "\n  snapshot + volume + pod of this cluster, one after the other: {:.2} s; a source's sync: {:.2} s",
-            floor.of_source(),
-            self.source.total.median()
-        ))?;
-        for (source, destination) in &self.writes {
-            say(&format!(
-                "  writes of the operator in one sync: {source} at the source, {destination} at the destination"
-            ))?;
-        }
-        Ok(())
+        table("A source's sync and its parts", &["median"])?;
+        let seconds = |value: f64| [format!("{value:.2} s")];
+        entry(
+            "snapshot + volume + pod, by the cluster alone, one after the other",
+            &seconds(floor.of_source()),
+        )?;
+        entry("trigger → Successful", &seconds(self.source.total.median()))?;
+        let most = |of: fn(&(usize, usize)) -> usize| match self.writes.iter().map(of).max() {
+            Some(most) => [most.to_string()],
+            None => [NOT_COUNTED.to_owned()],
+        };
+        table("Writes of the operator in one sync", &["at most"])?;
+        entry("at the source", &most(|(source, _)| *source))?;
+        entry("at the destination", &most(|(_, destination)| *destination))
     }
 }
 
