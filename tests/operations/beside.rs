@@ -2,18 +2,17 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use syncline_testkit::cluster::{OPERATOR, SYSTEM};
+use syncline_testkit::cluster::SYSTEM;
 use syncline_testkit::scenario::{CAP, Stage};
 use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Site, Who, corpus, scenario};
 use syncline_tests::parts::{condition, destination, listening, text};
 use syncline_tests::volsync::{finishes_and_counts, left_by_volsync};
 
-use crate::system::{System, helm};
+use crate::system::System;
 use crate::{needs, turn};
 
 /// The lease that VolSync and Syncline agree by.
@@ -22,27 +21,6 @@ const LEASE: &str = "b95b3104.backube";
 const RIVAL: &str = "volsync-5f6d_0b0c8c2e-0000-4000-8000-000000000000";
 /// An image that is there and is not Syncline's: the one of every pod's sandbox.
 const STRANGER: &str = "syncline.test/pause:1";
-
-/// The operator's own namespace.
-async fn own(stage: &Stage) -> Result<Site> {
-    Ok(Site {
-        cluster: Arc::clone(&stage.cluster),
-        client: stage.cluster.client().await?,
-        namespace: SYSTEM.to_owned(),
-        cap: CAP * 2,
-    })
-}
-
-/// Installs the operator with other values of the chart, as one who has helm does.
-async fn set(stage: &Stage, system: &System, values: &str) -> Result<()> {
-    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm/syncline");
-    let upgrade = ["upgrade", OPERATOR, chart, "--namespace", SYSTEM];
-    let values = ["--reuse-values", "--set", values];
-    let patience = ["--wait", "--timeout", "3m"];
-    helm(&stage.cluster, &[&upgrade[..], &values, &patience].concat())?;
-    // The pods before are gone then, too.
-    system.scale(1).await
-}
 
 /// Lets VolSync hold the lease; without a holder it gives it back, as its library does when it ends in good order.
 async fn volsync_holds(own: &Site, holder: Option<&str>) -> Result<()> {
@@ -61,13 +39,14 @@ async fn while_volsync_holds_the_lease_every_replica_waits_ready_and_touches_not
     let _turn = turn().await;
     let place = needs::DEPLOYMENT.shared(Who::Caller).await?;
     scenario(place, "rival", |stage| async move {
-        let (own, west) = (own(&stage).await?, stage.site("west").await?);
+        let west = stage.site("west").await?;
         let system = System::of(&stage.cluster).await?;
+        let own = system.site();
         system.scale(0).await?;
-        volsync_holds(&own, Some(RIVAL)).await?;
+        volsync_holds(own, Some(RIVAL)).await?;
         let waited = waits(&stage, &system, &west).await;
         // Whatever came of it, the next test finds an operator that works.
-        volsync_holds(&own, None).await?;
+        volsync_holds(own, None).await?;
         if waited.is_ok() {
             listening(&west, "copy").await?;
         }
@@ -111,9 +90,9 @@ async fn with_movers_named_in_the_chart_every_other_resource_stays_as_it_is() ->
     scenario(place, "named", |stage| async move {
         let site = stage.site("mixed").await?;
         let system = System::of(&stage.cluster).await?;
-        set(&stage, &system, "movers={rsync}").await?;
+        system.set("movers={rsync}").await?;
         let kept = others_stay(&site).await;
-        set(&stage, &system, "movers=null").await?;
+        system.set("movers=null").await?;
         kept
     })
     .await
@@ -164,9 +143,9 @@ async fn an_image_that_is_not_synclines_is_refused_by_name_and_a_corrected_one_i
     scenario(place, "image", |stage| async move {
         let site = stage.site("west").await?;
         let system = System::of(&stage.cluster).await?;
-        set(&stage, &system, &format!("rsync.image={STRANGER}")).await?;
+        system.set(&format!("rsync.image={STRANGER}")).await?;
         let told = refused(&site).await;
-        set(&stage, &system, "rsync.image=").await?;
+        system.set("rsync.image=").await?;
         let told = told?;
         ensure!(
             told.contains(STRANGER) && told.contains("--rsync-container-image"),
@@ -282,8 +261,8 @@ async fn syncline_and_the_library_that_volsync_elects_by_take_turns() -> Result<
     let _turn = turn().await;
     let place = needs::DEPLOYMENT.shared(Who::Caller).await?;
     scenario(place, "turns", |stage| async move {
-        let own = own(&stage).await?;
         let system = System::of(&stage.cluster).await?;
+        let own = system.site();
         let leader = system.leader_other_than(None).await?;
         let rival = Rival::start(&stage)?;
         system.scale(0).await?;

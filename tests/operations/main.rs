@@ -4,11 +4,14 @@
 mod beside;
 mod chart;
 mod install;
+mod killed;
+mod movers;
 mod needs;
 mod one_namespace;
 mod outages;
 mod outside;
 mod permissions;
+mod plan;
 mod plain;
 mod release;
 mod replicas;

@@ -13,3 +13,6 @@ pub(crate) const PARTS: Need =
 pub(crate) const PREVIOUS: Need = Need::own_real(
     "the image of the previous commit is built and imported here, and installed with helm",
 );
+/// The audit log.
+pub(crate) const AUDIT: Need =
+    Need::own_real("the audit log of the cluster of tests/cluster tells who asked for what");

@@ -2,9 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use syncline_api::names;
+use syncline_operator::permissions::{Feature, PERMISSIONS};
 use syncline_testkit::scenario::{CAP, Stage};
 use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Site, Who, scenario};
+use syncline_tests::audit;
 use syncline_tests::parts::{
     destination, fill_plain, image_after, listening, manually, must_be_alike, source, synced, text,
     tree_of_image,
@@ -14,6 +17,8 @@ use crate::system::{System, helm};
 use crate::{needs, turn};
 
 const RELEASE: &str = "alone";
+/// What the chart says that images are pulled with.
+const PULL: &str = "registry";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_for_one_namespace_replicates_there_without_a_right_on_the_cluster() -> Result<()>
@@ -35,6 +40,9 @@ async fn alone(stage: &Stage, system: &System) -> Result<()> {
     let (watched, other) = (stage.site("watched").await?, stage.site("other").await?);
     let home = stage.site_with("home", "restricted").await?;
     other.apply(destination("copy", json!({}))).await?;
+    home.apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": PULL}, "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": "{\"auths\":{}}"}}))
+        .await?;
     let told = install(&home, &watched, &system.image().await?)?;
     ensure!(
         told.contains("fill claims from a ReplicationDestination"),
@@ -47,6 +55,7 @@ async fn alone(stage: &Stage, system: &System) -> Result<()> {
     ensure!(!manifest.contains("kind: Cluster"), "{manifest}");
 
     replicates(&watched).await?;
+    has_copied_the_pull_secret(&home, &watched).await?;
     says_that_it_fills_no_claim(&watched).await?;
     let untouched = other.get("ReplicationDestination", "copy").await?;
     ensure!(untouched.get("status").is_none(), "{untouched}");
@@ -72,6 +81,7 @@ fn install(home: &Site, watched: &Site, image: &str) -> Result<String> {
             "--set=manageCRDs=false",
             &format!("--set=watchNamespace={}", watched.namespace),
             &format!("--set=image.image={image}"),
+            &format!("--set=imagePullSecrets[0].name={PULL}"),
         ],
     )
 }
@@ -93,6 +103,37 @@ async fn replicates(site: &Site) -> Result<()> {
     );
     let image = image_after(site, "copy", None).await?;
     must_be_alike(&tree, &tree_of_image(site, &image).await?)
+}
+
+/// The movers' account names a copy of the pull secret, and the operator needed each right that it has on the original.
+async fn has_copied_the_pull_secret(home: &Site, watched: &Site) -> Result<()> {
+    let copy = names::pull_secret(PULL);
+    watched.get("Secret", &copy).await?;
+    let account = watched.get("ServiceAccount", "volsync-dst-copy").await?;
+    let named = account.pointer("/imagePullSecrets/0/name");
+    ensure!(named == Some(&json!(copy)), "{account}");
+    let user = format!("system:serviceaccount:{}:", home.namespace);
+    let requests = audit::requests(home.cluster.real()?, &user)?;
+    let at_home = requests.iter().filter(|request| {
+        text(request, "/user/username").is_some_and(|name| name.starts_with(&user))
+            && text(request, "/objectRef/namespace") == Some(&home.namespace)
+    });
+    let used = audit::uses(at_home);
+    let rows = PERMISSIONS.iter();
+    for row in rows.filter(|row| row.feature == Feature::PullSecrets) {
+        for verb in row.verbs {
+            let wanted = (
+                (*verb).to_owned(),
+                row.group.to_owned(),
+                row.resource.to_owned(),
+            );
+            ensure!(
+                used.contains(&wanted),
+                "{wanted:?} was granted in vain: {used:?}"
+            );
+        }
+    }
+    Ok(())
 }
 
 async fn says_that_it_fills_no_claim(site: &Site) -> Result<()> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use syncline_testkit::{Who, scenario};
 use syncline_tests::midway::Held;
 
-use crate::system::System;
+use crate::killed::Orphaned;
 use crate::{needs, turn};
 
 /// For how long the API server is away.
@@ -19,12 +19,8 @@ async fn an_operator_killed_in_mid_sync_finds_the_sync_again() -> Result<()> {
     scenario(place, "operator", |stage| async move {
         let (east, west) = (stage.site("east").await?, stage.site("west").await?);
         let held = Held::begin(&stage, &east, &west).await?;
-        let system = System::of(&stage.cluster).await?;
-        let before = system.operators().await?;
-        for pod in &before {
-            system.kill(pod)?;
-        }
-        system.others_than(&before).await?;
+        let orphaned = Orphaned::leave(&stage).await?;
+        orphaned.is_taken_when_it_has_run_out().await?;
         held.release()?;
         held.finishes_undoubled().await
     })

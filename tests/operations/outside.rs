@@ -87,7 +87,7 @@ impl Outside {
 static VIEW: OnceLock<String> = OnceLock::new();
 
 /// The tests' own kubeconfig, whose user takes the part of another.
-fn kubeconfig_of(site: &Site, user: &str) -> Result<String> {
+pub(crate) fn kubeconfig_of(site: &Site, user: &str) -> Result<String> {
     let view = if let Some(view) = VIEW.get() {
         view
     } else {

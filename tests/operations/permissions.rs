@@ -1,7 +1,5 @@
-//! The operator's permissions: each one that is taken away is named, none is missing, and none was granted in vain.
-
-use std::collections::BTreeSet;
-use std::process::Command;
+//! The operator's permissions: each one that is taken away is named. tests/audit tells that none is missing and none was
+//! granted in vain.
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream, try_join};
@@ -9,8 +7,11 @@ use serde_json::{Value, json};
 use syncline_operator::permissions::{Feature, PERMISSIONS, Permission, Scope};
 use syncline_testkit::scenario::{CAP, Stage};
 use syncline_testkit::wait::{Look, wait_for};
-use syncline_testkit::{Site, Who, scenario};
-use syncline_tests::parts::{condition, text};
+use syncline_testkit::{Site, Who, fixture, scenario};
+use syncline_tests::parts::{
+    condition, destination, fill_plain, image_after, listening, manually, must_be_alike, source,
+    synced, text, tree_of_image,
+};
 
 use crate::outside::Outside;
 use crate::system::System;
@@ -22,11 +23,12 @@ const AT_ONCE: usize = 8;
 /// mover to complain in, so that none takes back what another one said; that it is not to be had changes nothing here.
 const OF_CLUSTER: &str = "rsync";
 const OF_NAMESPACE: &str = "rclone";
-/// The user whom the installed operator works as.
-const OPERATOR: &str = "system:serviceaccount:syncline-system:syncline";
 const ACCOUNT: &str = "operator";
 /// The source in whose condition the operator complains.
 const SOURCE: &str = "watched";
+
+/// What the operator tells events as.
+const EVENTS: &str = "events.events.k8s.io";
 
 /// One verb that an operator is started without.
 #[derive(Clone, Copy)]
@@ -169,12 +171,56 @@ async fn is_named_in_the_cluster(site: &Site, lack: Lack) -> Result<()> {
     is_named(site, &operator, lack).await
 }
 
-async fn put_source(site: &Site, mover: &str) -> Result<()> {
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_may_not_tell_events_says_so_and_replicates_all_the_same() -> Result<()> {
+    let _turn = turn().await;
+    let place = needs::DEPLOYMENT.shared(Who::Caller).await?;
+    scenario(place, "silent", |stage| async move {
+        let system = System::of(&stage.cluster).await?;
+        let image = system.image().await?;
+        // The installed operator has all the rights.
+        system.scale(0).await?;
+        let outcome = replicates_in_silence(&stage, &image).await;
+        system.scale(1).await?;
+        outcome
+    })
+    .await
+}
+
+async fn replicates_in_silence(stage: &Stage, image: &str) -> Result<()> {
+    let site = stage.site("both").await?;
+    let lack = Lack::all()
+        .find(|lack| (lack.verb, lack.row.full_resource().as_str()) == ("create", EVENTS))
+        .context("no such permission")?;
+    let needed =
+        |row: &Permission| (row.scope, row.feature) == (Scope::Tenant, Feature::Replication);
+    grant(&site, &site, ROLE, &needed, lack).await?;
+    let watched = format!("--watch-namespace={}", site.namespace);
+    let image = format!("--rsync-container-image={image}");
+    let arguments = [watched.as_str(), image.as_str()];
+    let operator = Outside::start(&site, &account(&site), &site.namespace, &arguments)?;
+    let data = site.volume("data").await?;
+    fill_plain(&data, 10, 1).await?;
+    site.apply(destination(SOURCE, json!({}))).await?;
+    let peer = listening(&site, SOURCE).await?;
+    site.apply(manually(source(SOURCE, "data", &peer, json!({})), "once"))
+        .await?;
+    synced(&site, SOURCE, "once").await?;
+    let image = image_after(&site, SOURCE, None).await?;
+    must_be_alike(&data.tree().await?, &tree_of_image(&site, &image).await?)?;
+    is_named(&site, &operator, lack).await?;
+    for event in site.list("Event").await? {
+        let about = text(&event, "/involvedObject/kind").unwrap_or_default();
+        ensure!(!about.starts_with("Replication"), "it told {event}");
+    }
+    Ok(())
+}
+
+async fn put_source(site: &Site, mover: &str) -> Result<Value> {
     let source = json!({"apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource",
         "metadata": {"name": SOURCE},
         "spec": {"sourcePVC": "absent", "trigger": {"manual": "never"}, mover: {}}});
-    site.apply(source).await?;
-    Ok(())
+    site.apply(source).await
 }
 
 /// A condition names the verb and no other, or the log and a failing readiness do where none can be written.
@@ -244,74 +290,73 @@ fn rule(row: &Permission, lack: Lack) -> Option<Value> {
     })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_permission_is_missing_and_none_is_granted_in_vain() -> Result<()> {
-    let _turn = turn().await;
-    needs::PARTS.shared(Who::Caller).await?;
-    // Without it this is not the cluster of tests/cluster, as `needs` has said.
-    let Some(program) = std::env::var_os("SYNCLINE_E2E_CLUSTER") else {
-        return Ok(());
-    };
-    let output = Command::new(program).arg("audit-log").output()?;
-    let path = String::from_utf8(output.stdout)?;
-    let log =
-        std::fs::read_to_string(path.trim()).with_context(|| format!("cannot read {path}"))?;
-    let requests: Vec<Value> = log
-        .lines()
-        .filter(|line| line.contains(OPERATOR))
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .filter(|event| text(event, "/user/username") == Some(OPERATOR))
-        .collect();
-    // A namespace that ends refuses what is new in it, too, but not for want of a permission.
-    let refused = requests.iter().find(|request| {
-        let decision = "/annotations/authorization.k8s.io~1decision";
-        text(request, decision).is_some_and(|decision| decision != "allow")
-    });
-    ensure!(refused.is_none(), "not allowed: {refused:?}");
-    let used: BTreeSet<_> = requests.iter().flat_map(uses).collect();
-    ensure!(
-        !used.is_empty(),
-        "the operator asked for nothing at all in {path}"
-    );
-    let idle: Vec<String> = PERMISSIONS
-        .iter()
-        .filter(|row| row.unseen.is_none() && row.feature != Feature::PullSecrets)
-        .flat_map(|row| row.verbs.iter().map(move |verb| (row, *verb)))
-        .filter(|(row, verb)| {
-            !used.contains(&(
-                (*verb).to_owned(),
-                row.group.to_owned(),
-                row.resource.to_owned(),
-            ))
-        })
-        .map(|(row, verb)| format!("{verb} {}", row.full_resource()))
-        .collect();
-    ensure!(
-        idle.is_empty(),
-        "granted, but used by no test of this run: {}",
-        idle.join(", ")
-    );
-    Ok(())
+/// The rights to name an object as the owner of another one that holds its deletion up.
+fn rights_to_own() -> impl Iterator<Item = Lack> {
+    Lack::all().filter(|lack| lack.row.resource.ends_with("/finalizers"))
 }
 
-/// What a request of the operator used: verb, group, and resource with its subresource.
-fn uses(event: &Value) -> Vec<(String, String, String)> {
-    let word = |pointer| text(event, pointer).unwrap_or_default();
-    let code = event
-        .pointer("/responseStatus/code")
-        .and_then(Value::as_u64);
-    if code == Some(403) {
-        return Vec::new();
-    }
-    let resource = match word("/objectRef/subresource") {
-        "" => word("/objectRef/resource").to_owned(),
-        sub => format!("{}/{sub}", word("/objectRef/resource")),
-    };
-    let group = word("/objectRef/apiGroup").to_owned();
-    let mut all = vec![(word("/verb").to_owned(), group.clone(), resource.clone())];
-    // Applying what is not there takes `create` as well.
-    if word("/verb") == "patch" && code == Some(201) {
-        all.push(("create".to_owned(), group, resource));
-    }
-    all
+/// The API server asks for these within other requests, so that no audit log shows them.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_to_its_finalizers_nothing_is_owned_by_an_object() -> Result<()> {
+    let _turn = turn().await;
+    let place = needs::DEPLOYMENT.shared(Who::Caller).await?;
+    scenario(place, "owners", |stage| async move {
+        let site = stage.site("owners").await?;
+        let owners = [
+            put_source(&site, OF_NAMESPACE).await?,
+            site.apply(fixture::claim(SOURCE, "1Gi", None)).await?,
+            site.apply(destination(SOURCE, json!({}))).await?,
+        ];
+        let owner_of = |lack: &Lack| {
+            let kind = match lack.row.resource {
+                "replicationsources/finalizers" => 0,
+                "persistentvolumeclaims/finalizers" => 1,
+                _ => 2,
+            };
+            &owners[kind]
+        };
+        let tenants = |row: &Permission| row.scope == Scope::Tenant;
+        for lack in rights_to_own() {
+            grant(&site, &site, ROLE, &tenants, lack).await?;
+            for other in rights_to_own() {
+                let allowed = other.row != lack.row;
+                may_own(&site, owner_of(&other), allowed)
+                    .await
+                    .with_context(|| lack.name())?;
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until the operator's account may, or may not, make a Secret of this owner.
+async fn may_own(site: &Site, owner: &Value, allowed: bool) -> Result<()> {
+    let field = |pointer| text(owner, pointer).context("an owner without a name");
+    let reference = json!({"apiVersion": field("/apiVersion")?, "kind": field("/kind")?,
+        "name": field("/metadata/name")?, "uid": field("/metadata/uid")?, "blockOwnerDeletion": true});
+    let owned = json!({"apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "owned", "ownerReferences": [reference]}});
+    let file = site.cluster.scratch().join("owned.json");
+    std::fs::write(&file, owned.to_string())?;
+    let file = file.to_str().context("a path that is no text")?;
+    let user = format!("--as={}", account(site));
+    let create = ["create", "--dry-run=server", "-n", &site.namespace, &user];
+    let real = site.cluster.real()?;
+    // Roles take effect a moment after they are written.
+    wait_for("the right to own, or its lack", CAP, || async {
+        let output = real
+            .kubectl(&[&create[..], &["--filename", file]].concat())
+            .output()?;
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        let refused = words.contains("cannot set blockOwnerDeletion");
+        Ok(
+            if output.status.success() == allowed && refused != allowed {
+                Look::Done(())
+            } else {
+                Look::NotYet(format!("{owned}: {words}"))
+            },
+        )
+    })
+    .await
 }

@@ -28,6 +28,14 @@ pub(crate) fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// What is installed.
+pub(crate) struct Version {
+    /// The image, with its tag.
+    pub(crate) image: String,
+    /// The folder of the chart.
+    pub(crate) chart: String,
+}
+
 /// The operator's Deployment and what belongs to it.
 pub(crate) struct System {
     site: Site,
@@ -44,6 +52,25 @@ impl System {
                 cap: CAP * 2,
             },
         })
+    }
+
+    /// The operator's own namespace.
+    pub(crate) fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Gives the installed chart other values, as one who has helm does.
+    pub(crate) async fn set(&self, values: &str) -> Result<()> {
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm/syncline");
+        let upgrade = ["upgrade", OPERATOR, chart, "--namespace", SYSTEM];
+        let values = ["--reuse-values", "--set", values];
+        let patience = ["--wait", "--timeout", "3m"];
+        helm(
+            &self.site.cluster,
+            &[&upgrade[..], &values, &patience].concat(),
+        )?;
+        // The pods before are gone then, too.
+        self.scale(1).await
     }
 
     /// Names of the operator's pods that are ready.
@@ -64,24 +91,6 @@ impl System {
             .filter(ready)
             .filter_map(|pod| text(pod, "/metadata/name").map(str::to_owned))
             .collect())
-    }
-
-    /// Removes a pod with no time to say goodbye.
-    pub(crate) fn kill(&self, pod: &str) -> Result<()> {
-        self.kubectl(&["delete", "pod", pod, "--grace-period=0", "--force"])
-    }
-
-    /// Waits until an operator is ready that is none of these.
-    pub(crate) async fn others_than(&self, before: &[String]) -> Result<()> {
-        wait_for("another operator to be ready", CAP * 2, || async {
-            let now = self.operators().await?;
-            Ok(if now.iter().any(|pod| !before.contains(pod)) {
-                Look::Done(())
-            } else {
-                Look::NotYet(format!("{now:?}"))
-            })
-        })
-        .await
     }
 
     /// Makes it so many replicas, and waits until they are ready and no others are there.
@@ -120,14 +129,15 @@ impl System {
         .await
     }
 
-    /// Installs another image with helm, and waits until only pods of that image are there.
-    pub(crate) async fn install(&self, image: &str) -> Result<()> {
-        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm/syncline");
+    /// Installs another version with helm, and waits until only pods of that version are there.
+    pub(crate) async fn install(&self, version: &Version) -> Result<()> {
+        let Version { image, chart } = version;
         let (repository, tag) = image.rsplit_once(':').context("an image without a tag")?;
         let repository = format!("--set=image.repository={repository}");
         let tag = format!("--set-string=image.tag={tag}");
         let upgrade = ["upgrade", OPERATOR, chart, "--namespace", SYSTEM];
-        let values = ["--reuse-values", &repository, &tag];
+        // What the chart gives by itself is the chart's own affair in each version.
+        let values = ["--reset-then-reuse-values", &repository, &tag];
         helm(&self.site.cluster, &[&upgrade[..], &values[..]].concat())?;
         wait_for("the image to be in place", CAP * 3, || async {
             let pods = self.site.list("Pod").await?;
@@ -137,12 +147,26 @@ impl System {
                 .collect();
             let ready = self.operators().await?.len();
             Ok(
-                if ready > 0 && images.iter().all(|found| *found == Some(image)) {
+                if ready > 0 && images.iter().all(|found| *found == Some(image.as_str())) {
                     Look::Done(())
                 } else {
                     Look::NotYet(format!("{ready} ready, {images:?}"))
                 },
             )
+        })
+        .await
+    }
+
+    /// Takes the operator away, and what it was scaled to; the next installation brings it.
+    pub(crate) async fn remove(&self) -> Result<()> {
+        self.site.delete("Deployment", OPERATOR).await?;
+        wait_for("the operator to be gone", CAP * 2, || async {
+            let pods = self.site.list("Pod").await?;
+            Ok(if pods.is_empty() {
+                Look::Done(())
+            } else {
+                Look::NotYet(format!("{} pods", pods.len()))
+            })
         })
         .await
     }

@@ -67,7 +67,8 @@ async fn a_block_volume_is_replicated_block_by_block() -> Result<()> {
 async fn a_block_volume_is_replicated_without_root() -> Result<()> {
     let cluster = needs::DEVICES_FOR_ALL.shared(Who::Caller).await?;
     scenario(cluster, "block-user", |stage| async move {
-        let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+        let east = stage.site_with("east", "restricted").await?;
+        let west = stage.site_with("west", "restricted").await?;
         let disk = east.disk("disk", "32Mi").await?;
         disk.put(at(3), &block(7)).await?;
         let rights = json!({"moverSecurityContext":

@@ -281,3 +281,22 @@ async fn a_sync_at_rest_costs_no_writes() -> Result<()> {
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_is_found_by_the_name_of_its_service() -> Result<()> {
+    let place = needs::SERVICE_NAMES.shared(Who::Caller).await?;
+    scenario(place, "by-name", |stage| async move {
+        let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+        let data = east.volume("data").await?;
+        fill_plain(&data, 20, 1).await?;
+        let tree = data.tree().await?;
+        let mut peer = receiver(&east, &west, "copy", json!({})).await?;
+        peer.address = format!("volsync-rsync-dst-copy.{}.svc", west.namespace);
+        let manifest = source("copy", "data", &peer, json!({}));
+        east.apply(manually(manifest, "once")).await?;
+        synced(&east, "copy", "once").await?;
+        let image = image_after(&west, "copy", None).await?;
+        must_be_alike(&tree, &tree_of_image(&west, &image).await?)
+    })
+    .await
+}

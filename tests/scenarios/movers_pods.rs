@@ -91,7 +91,8 @@ async fn copy_status(site: &syncline_testkit::Site, wanted: &str) -> Result<()> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mover_without_rights_says_what_it_could_not_preserve() -> Result<()> {
     scenario(needs::ROOT.shared(Who::Caller).await?, "unprivileged", |stage| async move {
-        let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+        let east = stage.site("east").await?;
+        let west = stage.site_with("west", "restricted").await?;
         let data = east.volume("data").await?;
         fill_plain(&data, 20, 1).await?;
         let context = json!({"runAsUser": 4321, "runAsGroup": 4321, "fsGroup": 4321});

@@ -68,13 +68,18 @@ pub(crate) const NODES: Need = Need::own_real(
     "only a real cluster has nodes to choose from, and that of tests/cluster a snapshot class of a known name",
 );
 
+/// Names of Services.
+pub(crate) const SERVICE_NAMES: Need =
+    Need::real("only a real cluster answers for the names of Services");
+
 /// Accounts of the movers' image.
 pub(crate) const ACCOUNTS: Need = Need::embedded(
     "the embedded cluster makes the accounts that a pod asks for; in an image there are those that were put there",
 );
 
 /// All of the above.
-const ALL: [Need; 17] = [
+const ALL: [Need; 18] = [
+    SERVICE_NAMES,
     NO_BALANCER,
     NODES,
     LIMITED_CLASS,

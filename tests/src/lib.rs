@@ -1,5 +1,6 @@
 //! What the product does, in sentences, run against a cluster; here, what those sentences are made of.
 
+pub mod audit;
 pub mod midway;
 pub mod parts;
 pub mod volsync;

@@ -22,7 +22,7 @@ use crate::wait::{Look, wait_for};
 /// How long anything that a scenario waits for may take, unless it says otherwise.
 pub const CAP: Duration = Duration::from_secs(60);
 /// The label that tells which pods a namespace admits.
-const PSA_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+pub(crate) const PSA_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
 /// The label by which namespaces are found that an aborted run left.
 const MADE_BY_TESTS: &str = "syncline.dev/test";
 /// How much longer everything may take on a real cluster, whose parts wait for one another.
@@ -286,6 +286,13 @@ impl Site {
         Ok(())
     }
 
+    /// Lets the namespace enforce this level of the Pod Security Standards.
+    pub(crate) async fn enforce(&self, level: &str) -> Result<()> {
+        let change = json!({"metadata": {"labels": {PSA_ENFORCE: level}}});
+        self.merge("Namespace", &self.namespace, change).await?;
+        Ok(())
+    }
+
     /// The same site with another cap on its waits.
     #[must_use]
     pub fn within(&self, cap: Duration) -> Self {
@@ -427,12 +434,25 @@ fn api_of(client: &Client, kind: &str, namespace: Option<&str>) -> Result<Api<Dy
         "Pod" => ("", "v1", "pods", true),
         "Secret" => ("", "v1", "secrets", true),
         "ConfigMap" => ("", "v1", "configmaps", true),
+        "ResourceQuota" => ("", "v1", "resourcequotas", true),
         "Service" => ("", "v1", "services", true),
         "ServiceAccount" => ("", "v1", "serviceaccounts", true),
         "Endpoints" => ("", "v1", "endpoints", true),
         "Event" => ("", "v1", "events", true),
         "Job" => ("batch", "v1", "jobs", true),
         "Lease" => ("coordination.k8s.io", "v1", "leases", true),
+        "MutatingAdmissionPolicy" => (
+            "admissionregistration.k8s.io",
+            "v1",
+            "mutatingadmissionpolicies",
+            false,
+        ),
+        "MutatingAdmissionPolicyBinding" => (
+            "admissionregistration.k8s.io",
+            "v1",
+            "mutatingadmissionpolicybindings",
+            false,
+        ),
         "VolumeSnapshot" => ("snapshot.storage.k8s.io", "v1", "volumesnapshots", true),
         "VolumeSnapshotContent" => (
             "snapshot.storage.k8s.io",

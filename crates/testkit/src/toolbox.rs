@@ -12,7 +12,8 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::cluster::Real;
-use crate::scenario::Site;
+use crate::scenario::{PSA_ENFORCE, Site};
+use crate::wait::{Look, wait_for};
 
 /// How tar keeps everything: attributes, ACLs, holes, numbers of owners, nanoseconds.
 const WHOLE: [&str; 6] = [
@@ -59,7 +60,7 @@ impl<'a> Toolbox<'a> {
     ) -> Result<Self> {
         let pod = format!("toolbox-{:08x}", rand::random::<u32>());
         let manifest = over(manifest(&pod, claim, &cluster.image()?), place);
-        site.apply(manifest).await?;
+        admit(site, manifest).await?;
         site.wait("Pod", &pod, "a running container", |pod| {
             (pod.pointer("/status/phase").and_then(Value::as_str) == Some("Running")).then_some(())
         })
@@ -173,6 +174,26 @@ impl<'a> Toolbox<'a> {
         let exec = ["exec", "-i", "-n", namespace, &self.pod, "--"];
         self.cluster.kubectl(&[&exec[..], line].concat())
     }
+}
+
+/// Makes the pod, which is root's: a namespace that forbids that allows it for the moment.
+async fn admit(site: &Site, manifest: Value) -> Result<()> {
+    let namespace = site.get("Namespace", &site.namespace).await?;
+    let labels = namespace.pointer("/metadata/labels");
+    let level = labels.and_then(|labels| labels.get(PSA_ENFORCE)?.as_str());
+    if level != Some("restricted") {
+        site.apply(manifest).await?;
+        return Ok(());
+    }
+    site.enforce("baseline").await?;
+    // The admission learns of it a moment later.
+    let made = wait_for("the toolbox to be admitted", site.cap, || async {
+        site.apply(manifest.clone()).await?;
+        Ok(Look::Done(()))
+    })
+    .await;
+    site.enforce("restricted").await?;
+    made
 }
 
 /// Runs both with the first one's output as the second one's input.

@@ -161,15 +161,12 @@ impl Real {
 
     /// The file that tells the cluster's CSI driver what to do wrong.
     pub fn faults(&self) -> Result<PathBuf> {
-        let program = std::env::var_os(PROGRAM)
-            .with_context(|| format!("{PROGRAM} is not set: this cluster's parts are not ours"))?;
-        let output = Command::new(program).arg("faults").output()?;
-        ensure!(
-            output.status.success(),
-            "the cluster names no file of faults: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
+        file_of_cluster("faults")
+    }
+
+    /// The file in which the cluster's API server writes who asked it for what.
+    pub fn audit_log(&self) -> Result<PathBuf> {
+        file_of_cluster("audit-log")
     }
 
     /// What the operator's pods have logged, all of them.
@@ -234,6 +231,19 @@ impl Real {
         );
         Ok(String::from_utf8(output.stdout)?)
     }
+}
+
+/// A file that the cluster's program names.
+fn file_of_cluster(which: &str) -> Result<PathBuf> {
+    let program = std::env::var_os(PROGRAM)
+        .with_context(|| format!("{PROGRAM} is not set: this cluster's parts are not ours"))?;
+    let output = Command::new(program).arg(which).output()?;
+    ensure!(
+        output.status.success(),
+        "the cluster's program does not say {which}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
 }
 
 /// A `kubectl port-forward`, ended with this value.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::fixture::may_mount;
+use crate::fixture::{JUDGE, may_mount};
 
 const DRIVER: &str = env!("CARGO_BIN_EXE_csi-driver");
 
@@ -98,12 +98,13 @@ fn loops_show(file: &Path) -> bool {
 
 /// The program, when the caller named one and we may mount.
 fn program() -> Option<String> {
-    let program = std::env::var("SYNCLINE_CSI_SANITY").ok();
+    let program = std::env::var(JUDGE).ok();
     if program.is_none() {
-        println!("not run: SYNCLINE_CSI_SANITY names no csi-sanity (`make e2e` does)");
+        println!("not run: {JUDGE} names no csi-sanity (`make e2e` does)");
     }
     if let Some(program) = &program {
-        File::open(program).expect("SYNCLINE_CSI_SANITY must name the program csi-sanity");
+        File::open(program)
+            .unwrap_or_else(|error| panic!("{JUDGE} must name the program csi-sanity: {error}"));
     }
     program.filter(|_| may_mount())
 }
