@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use syncline_testkit::scenario::Stage;
+use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Site, Who, fixture, scenario};
 use syncline_tests::volume_faults::VolumeFault;
 
@@ -73,6 +74,55 @@ async fn a_snapshot_that_does_not_get_ready_never_becomes_the_latest_image() -> 
         fault.end();
         let second = image_after(&west, "copy", Some(&first)).await?;
         must_be_alike(&tree, &tree_of_image(&west, &second).await?)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_goes_with_its_run_stays_until_its_image_is_ready() -> Result<()> {
+    let place = needs::VOLUME_FAULTS.shared(Who::Caller).await?;
+    scenario(place, "temp-slow", |stage| async move {
+        let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+        let data = east.volume("data").await?;
+        fill_plain(&data, 20, 1).await?;
+        let tree = data.tree().await?;
+        let receives = destination("copy", json!({"cleanupTempPVC": true}));
+        west.apply(manually(receives, "once")).await?;
+        let peer = listening(&west, "copy").await?;
+        west.hand_over_secret(&peer.keys, &east).await?;
+        let slow = VolumeFault::begin(&west, json!({"snapshot": {"delayMs": 4000}}))?;
+        let manifest = source("copy", "data", &peer, json!({"copyMethod": "Clone"}));
+        east.apply(manually(manifest, "once")).await?;
+        let name = image_in_the_making(&west).await?;
+        let snapshot = west.get("VolumeSnapshot", &name).await?;
+        let ready = snapshot.pointer("/status/readyToUse");
+        ensure!(ready != Some(&json!(true)), "it was not slow: {snapshot}");
+        let volume = west
+            .get("PersistentVolumeClaim", "volsync-copy-dst")
+            .await?;
+        let goes = volume.pointer("/metadata/deletionTimestamp");
+        ensure!(goes.is_none(), "{volume} goes before {snapshot} is ready");
+        let image = image_after(&west, "copy", None).await?;
+        slow.end();
+        ensure!(image == name, "{image} is not {name}");
+        west.wait_gone("PersistentVolumeClaim", "volsync-copy-dst")
+            .await?;
+        must_be_alike(&tree, &tree_of_image(&west, &image).await?)
+    })
+    .await
+}
+
+/// Waits until a destination has asked for the snapshot that is to be its image, and tells its name.
+async fn image_in_the_making(west: &Site) -> Result<String> {
+    wait_for("a snapshot of what was received", SYNC_CAP, || async {
+        let snapshots = west.list("VolumeSnapshot").await?;
+        let name = snapshots
+            .first()
+            .and_then(|made| text(made, "/metadata/name"));
+        Ok(match name {
+            Some(name) => Look::Done(name.to_owned()),
+            None => Look::NotYet("no snapshot".to_owned()),
+        })
     })
     .await
 }
