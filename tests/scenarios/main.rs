@@ -3,6 +3,7 @@
 //! They run on the embedded cluster, and unchanged on a real one when `SYNCLINE_E2E_KUBECONFIG` names it; `needs.rs` lists
 //! the few that are about one of them only.
 
+mod admission;
 mod bad_input;
 mod block;
 mod commands;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use syncline_testkit::scenario::Stage;
-use syncline_testkit::{Cluster, Who, scenario};
+use syncline_testkit::{Cluster, Who, fixture, scenario};
 
 use crate::needs;
 use crate::parts::{
@@ -138,6 +138,66 @@ async fn further_volumes_of_the_users_are_waited_for_and_mounted() -> Result<()>
         Ok(())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_nobody_may_write_is_mounted_for_reading_and_sent() -> Result<()> {
+    scenario(
+        Cluster::shared(Who::Caller).await?,
+        "read-only",
+        sends_what_is_read_only,
+    )
+    .await
+}
+
+async fn sends_what_is_read_only(stage: Stage) -> Result<()> {
+    let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+    let origin = east.volume("origin").await?;
+    fill_plain(&origin, 20, 4).await?;
+    let tree = origin.tree().await?;
+    east.apply(json!({
+        "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot", "metadata": {"name": "state"},
+        "spec": {"source": {"persistentVolumeClaimName": "origin"}},
+    }))
+    .await?;
+    let state =
+        json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "state"});
+    let modes = json!({"spec": {"accessModes": ["ReadOnlyMany"]}});
+    east.apply(over(fixture::claim("data", "1Gi", Some(state)), modes))
+        .await?;
+    let peer = receiver(&east, &west, "copy", json!({})).await?;
+    let mut image = None;
+    // The copy of such a source is as read-only as the source.
+    for (method, claim) in [("Direct", "data"), ("Snapshot", "volsync-copy-src")] {
+        let manifest = source("copy", "data", &peer, json!({"copyMethod": method}));
+        let held = json!({"spec": {"paused": true}});
+        east.apply(manually(over(manifest.clone(), held), method))
+            .await?;
+        east.wait(
+            "Job",
+            "volsync-rsync-src-copy",
+            "data to read only",
+            |job| {
+                let pod = job.pointer("/spec/template/spec")?;
+                let of = |list: &str| {
+                    let all = pod.pointer(list)?.as_array()?;
+                    all.iter()
+                        .find(|entry| text(entry, "/name") == Some("data"))
+                };
+                let volume = of("/volumes")?.get("persistentVolumeClaim")?;
+                let mount = of("/containers/0/volumeMounts")?.get("readOnly")?;
+                let wanted = json!({"claimName": claim, "readOnly": true});
+                (*volume == wanted && *mount == json!(true)).then_some(())
+            },
+        )
+        .await?;
+        east.apply(manually(manifest, method)).await?;
+        synced(&east, "copy", method).await?;
+        let next = image_after(&west, "copy", image.as_deref()).await?;
+        must_be_alike(&tree, &tree_of_image(&west, &next).await?)?;
+        image = Some(next);
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

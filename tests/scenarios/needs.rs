@@ -72,14 +72,25 @@ pub(crate) const NODES: Need = Need::own_real(
 pub(crate) const SERVICE_NAMES: Need =
     Need::real("only a real cluster answers for the names of Services");
 
+/// Quotas.
+pub(crate) const QUOTAS: Need =
+    Need::real("the embedded cluster refuses nothing by a ResourceQuota, as it has none");
+
+/// Policies that change what is made.
+pub(crate) const ADMISSION_POLICIES: Need = Need::own_real(
+    "only a real cluster changes objects on their way in, and that of tests/cluster does so without a webhook",
+);
+
 /// Accounts of the movers' image.
 pub(crate) const ACCOUNTS: Need = Need::embedded(
     "the embedded cluster makes the accounts that a pod asks for; in an image there are those that were put there",
 );
 
 /// All of the above.
-const ALL: [Need; 18] = [
+const ALL: [Need; 20] = [
     SERVICE_NAMES,
+    QUOTAS,
+    ADMISSION_POLICIES,
     NO_BALANCER,
     NODES,
     LIMITED_CLASS,
