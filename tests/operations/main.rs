@@ -5,6 +5,7 @@ mod beside;
 mod chart;
 mod install;
 mod killed;
+mod monitoring;
 mod movers;
 mod needs;
 mod one_namespace;
@@ -19,6 +20,7 @@ mod storage;
 mod system;
 mod taking_over;
 mod upgrade;
+mod volsync_definitions;
 
 use tokio::sync::{Mutex, MutexGuard};
 
