@@ -99,3 +99,49 @@ pub(super) fn context(rights: Rights, pod: Option<&PodSecurityContext>) -> Secur
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    /// What `VolSync`'s movers get where they are privileged, as its documentation and its source list it.
+    #[rstest]
+    #[case(Mover::Rsync, &["AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID", "SYS_CHROOT"])]
+    #[case(Mover::RsyncTls, &["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID"])]
+    #[case(Mover::Rclone, &["CHOWN", "DAC_OVERRIDE", "FOWNER"])]
+    #[case(Mover::Restic, &["CHOWN", "DAC_OVERRIDE", "FOWNER"])]
+    #[case(Mover::Syncthing, &["CHOWN", "DAC_OVERRIDE", "FOWNER"])]
+    fn a_privileged_mover_is_root_with_exactly_volsyncs_capabilities(
+        #[case] mover: Mover,
+        #[case] volsyncs: &[&str],
+    ) {
+        let context = context(Rights::Root(capabilities(mover)), None);
+        assert_eq!(context.run_as_user, Some(0));
+        assert_eq!(context.privileged, Some(false));
+        assert_eq!(context.allow_privilege_escalation, Some(false));
+        assert_eq!(context.read_only_root_filesystem, Some(true));
+        let given = context.capabilities.unwrap();
+        assert_eq!(given.drop, Some(vec!["ALL".to_owned()]));
+        let added = given.add.unwrap();
+        let each_once: BTreeSet<&str> = added.iter().map(String::as_str).collect();
+        assert_eq!(each_once.len(), added.len());
+        assert_eq!(each_once, volsyncs.iter().copied().collect());
+    }
+
+    #[test]
+    fn the_table_of_capabilities_has_every_mover() {
+        // A mover that is added has to be added above, too.
+        assert_eq!(Mover::ALL.len(), 5);
+    }
+
+    #[test]
+    fn an_unprivileged_mover_has_no_capability_at_all() {
+        let given = context(Rights::None, None).capabilities.unwrap();
+        assert_eq!(given.add, None);
+        assert_eq!(given.drop, Some(vec!["ALL".to_owned()]));
+    }
+}
