@@ -14,7 +14,7 @@ use crate::operators::{Operator, cluster, options};
 
 const SOON: Duration = Duration::from_secs(60);
 /// How long the leases of these tests last; a test that must not wait for one to run out makes it long.
-const SHORT: Duration = Duration::from_secs(6);
+const SHORT: Duration = Duration::from_secs(15);
 const LONG: Duration = Duration::from_secs(600);
 /// The longest wait between two tries.
 const RETRY: Duration = Duration::from_secs(4);
