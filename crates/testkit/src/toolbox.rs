@@ -96,14 +96,26 @@ impl<'a> Toolbox<'a> {
             "cannot empty the volume: {}",
             String::from_utf8_lossy(&emptied.stderr)
         );
-        let mut near = Command::new("tar");
-        near.args(["--create", "-C"])
+        let archive = Command::new("tar")
+            .args(["--create", "-C"])
             .arg(folder)
             .args(WHOLE)
-            .arg(".");
-        let extract = ["tar", "--extract", "--preserve-permissions", "-C", DATA];
-        let mut far = self.exec(&[&extract[..], &WHOLE[..5]].concat());
-        pipe(&mut near, &mut far)
+            .arg(".")
+            .output()?;
+        ensure!(
+            archive.status.success(),
+            "cannot read {}: {}",
+            folder.display(),
+            String::from_utf8_lossy(&archive.stderr)
+        );
+        // Tar reads to the end of its input, so something that knows how much comes stands before it.
+        let extract = format!(
+            "head -c {} | tar --extract --preserve-permissions -C {DATA} '{}'",
+            archive.stdout.len(),
+            WHOLE[..5].join("' '")
+        );
+        self.feed(&["sh", "-c", &extract], &archive.stdout)?;
+        Ok(())
     }
 
     /// Writes to the device at this offset.
@@ -120,21 +132,7 @@ impl<'a> Toolbox<'a> {
             "conv=notrunc,fsync",
             "iflag=fullblock,count_bytes",
         ];
-        let mut child = self
-            .exec(&line)
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut input = child.stdin.take().context("no input")?;
-        input.write_all(bytes)?;
-        // The end of the input overtakes what is still on its way to the pod, so it does not come before dd's own end.
-        let output = child.wait_with_output()?;
-        drop(input);
-        let words = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "cannot write to the device: {words}"
-        );
+        let words = self.feed(&line, bytes)?;
         // A stream that is cut off ends like one that is complete.
         let whole = format!("{} bytes", bytes.len());
         ensure!(
@@ -167,6 +165,26 @@ impl<'a> Toolbox<'a> {
                     String::from_utf8_lossy(&output.stderr)
                 )
             })
+    }
+
+    /// Runs a program in the pod that knows by itself how many bytes it gets, and returns what it said on its error
+    /// output.
+    fn feed(&self, line: &[&str], bytes: &[u8]) -> Result<String> {
+        // Containerd closes the input of a program that closes its output, as dd does. A shell keeps it open.
+        let shell = ["sh", "-c", "\"$@\"; exit $?", "sh"];
+        let mut child = self
+            .exec(&[&shell[..], line].concat())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut input = child.stdin.take().context("no input")?;
+        input.write_all(bytes)?;
+        // The end of the input overtakes what is still on its way to the pod, so it does not come before the program's end.
+        let output = child.wait_with_output()?;
+        drop(input);
+        let words = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{line:?}: {words}");
+        Ok(words.into_owned())
     }
 
     fn exec(&self, line: &[&str]) -> Command {
