@@ -39,13 +39,14 @@ pub(crate) fn run(options: &Options, root: &Path) -> Result<()> {
 }
 
 /// The parts of the chart, each a list of rules: its name and which rows it has.
-const PARTS: [(&str, Scope, Feature); 7] = [
+const PARTS: [(&str, Scope, Feature); 8] = [
     ("tenant", Scope::Tenant, Feature::Replication),
     ("cluster", Scope::Cluster, Feature::Replication),
     ("populator", Scope::Cluster, Feature::Populator),
     ("populatorTenant", Scope::Tenant, Feature::Populator),
     ("election", Scope::Own, Feature::Election),
     ("pullSecrets", Scope::Own, Feature::PullSecrets),
+    ("pullSecretsTenant", Scope::Tenant, Feature::PullSecrets),
     ("metricsAccess", Scope::Cluster, Feature::MetricsAccess),
 ];
 
@@ -135,6 +136,11 @@ fn table() -> String {
         (
             "For pull secrets, in the operator's namespace",
             Scope::Own,
+            Feature::PullSecrets,
+        ),
+        (
+            "For pull secrets, in each namespace",
+            Scope::Tenant,
             Feature::PullSecrets,
         ),
     ] {

@@ -300,6 +300,16 @@ pub const PERMISSIONS: &[Permission] = &[
         )
     },
     Permission {
+        feature: Feature::PullSecrets,
+        unseen: Some(FINALIZERS),
+        ..tenant(
+            "",
+            "secrets",
+            &["delete"],
+            "sharing the copy of a pull secret: whoever becomes a further owner needs the right to delete it",
+        )
+    },
+    Permission {
         feature: Feature::MetricsAccess,
         ..global(
             "authentication.k8s.io",

@@ -195,7 +195,10 @@ fn needs(options: &Options) -> Vec<Need> {
                 .metrics
                 .as_ref()
                 .is_some_and(|metrics| metrics.require_rbac),
-            Feature::PullSecrets => alone && !options.mover_pull_secrets.is_empty(),
+            // Whoever may read all Secrets of the cluster may read those of the own namespace.
+            Feature::PullSecrets => {
+                (alone || row.scope == Scope::Tenant) && !options.mover_pull_secrets.is_empty()
+            }
         };
         let namespace = match row.scope {
             Scope::Tenant => options.watch_namespace.clone(),

@@ -136,6 +136,12 @@
   resources: [secrets]
   verbs: [get, list, watch]
 {{- end }}
+{{- define "syncline.rules.pullSecretsTenant" -}}
+# sharing the copy of a pull secret: whoever becomes a further owner needs the right to delete it
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [delete]
+{{- end }}
 {{- define "syncline.rules.metricsAccess" -}}
 # who asks for metrics
 - apiGroups: [authentication.k8s.io]
