@@ -3,6 +3,7 @@
 
 mod beside;
 mod chart;
+mod images;
 mod install;
 mod killed;
 mod monitoring;
@@ -12,8 +13,8 @@ mod one_namespace;
 mod outages;
 mod outside;
 mod permissions;
-mod plan;
 mod plain;
+mod plan;
 mod release;
 mod replicas;
 mod storage;

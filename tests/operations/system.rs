@@ -63,7 +63,8 @@ impl System {
     pub(crate) async fn set(&self, values: &str) -> Result<()> {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm/syncline");
         let upgrade = ["upgrade", OPERATOR, chart, "--namespace", SYSTEM];
-        let values = ["--reuse-values", "--set", values];
+        // With `--reuse-values` a value that is set to null stays what it was.
+        let values = ["--reset-then-reuse-values", "--set", values];
         let patience = ["--wait", "--timeout", "3m"];
         helm(
             &self.site.cluster,
