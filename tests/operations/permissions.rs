@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream, try_join};
 use serde_json::{Value, json};
 use syncline_operator::permissions::{Feature, PERMISSIONS, Permission, Scope};
+use syncline_testkit::fixture;
 use syncline_testkit::scenario::{CAP, Stage};
 use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Site, Who, scenario};
@@ -216,12 +217,11 @@ async fn replicates_in_silence(stage: &Stage, image: &str) -> Result<()> {
     Ok(())
 }
 
-async fn put_source(site: &Site, mover: &str) -> Result<()> {
+async fn put_source(site: &Site, mover: &str) -> Result<Value> {
     let source = json!({"apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource",
         "metadata": {"name": SOURCE},
         "spec": {"sourcePVC": "absent", "trigger": {"manual": "never"}, mover: {}}});
-    site.apply(source).await?;
-    Ok(())
+    site.apply(source).await
 }
 
 /// A condition names the verb and no other, or the log and a failing readiness do where none can be written.
@@ -289,4 +289,75 @@ fn rule(row: &Permission, lack: Lack) -> Option<Value> {
         let names = (!row.names.is_empty()).then_some(row.names);
         json!({"apiGroups": [row.group], "resources": [row.resource], "verbs": verbs, "resourceNames": names})
     })
+}
+
+/// The rights to name an object as the owner of another one that holds its deletion up.
+fn rights_to_own() -> impl Iterator<Item = Lack> {
+    Lack::all().filter(|lack| lack.row.resource.ends_with("/finalizers"))
+}
+
+/// The API server asks for these within other requests, so that no audit log shows them.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_to_its_finalizers_nothing_is_owned_by_an_object() -> Result<()> {
+    let _turn = turn().await;
+    let place = needs::DEPLOYMENT.shared(Who::Caller).await?;
+    scenario(place, "owners", |stage| async move {
+        let site = stage.site("owners").await?;
+        let owners = [
+            put_source(&site, OF_NAMESPACE).await?,
+            site.apply(fixture::claim(SOURCE, "1Gi", None)).await?,
+            site.apply(destination(SOURCE, json!({}))).await?,
+        ];
+        let owner_of = |lack: &Lack| {
+            let kind = match lack.row.resource {
+                "replicationsources/finalizers" => 0,
+                "persistentvolumeclaims/finalizers" => 1,
+                _ => 2,
+            };
+            &owners[kind]
+        };
+        let tenants = |row: &Permission| row.scope == Scope::Tenant;
+        for lack in rights_to_own() {
+            grant(&site, &site, ROLE, &tenants, lack).await?;
+            for other in rights_to_own() {
+                let allowed = other.row != lack.row;
+                may_own(&site, owner_of(&other), allowed)
+                    .await
+                    .with_context(|| lack.name())?;
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until the operator's account may, or may not, make a Secret of this owner.
+async fn may_own(site: &Site, owner: &Value, allowed: bool) -> Result<()> {
+    let field = |pointer| text(owner, pointer).context("an owner without a name");
+    let reference = json!({"apiVersion": field("/apiVersion")?, "kind": field("/kind")?,
+        "name": field("/metadata/name")?, "uid": field("/metadata/uid")?, "blockOwnerDeletion": true});
+    let owned = json!({"apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "owned", "ownerReferences": [reference]}});
+    let file = site.cluster.scratch().join("owned.json");
+    std::fs::write(&file, owned.to_string())?;
+    let file = file.to_str().context("a path that is no text")?;
+    let user = format!("--as={}", account(site));
+    let create = ["create", "--dry-run=server", "-n", &site.namespace, &user];
+    let real = site.cluster.real()?;
+    // Roles take effect a moment after they are written.
+    wait_for("the right to own, or its lack", CAP, || async {
+        let output = real
+            .kubectl(&[&create[..], &["--filename", file]].concat())
+            .output()?;
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        let refused = words.contains("cannot set blockOwnerDeletion");
+        Ok(
+            if output.status.success() == allowed && refused != allowed {
+                Look::Done(())
+            } else {
+                Look::NotYet(format!("{owned}: {words}"))
+            },
+        )
+    })
+    .await
 }

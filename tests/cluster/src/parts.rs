@@ -130,7 +130,9 @@ impl Setup {
             format!("--secure-port={API_PORT}"),
             format!("--service-cluster-ip-range={SERVICES}"),
             "--authorization-mode=Node,RBAC".to_owned(),
-            "--enable-admission-plugins=NodeRestriction".to_owned(),
+            // The second one, as on OpenShift, asks whoever names an owner for a right to it.
+            "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement"
+                .to_owned(),
             format!(
                 "--admission-control-config-file={}",
                 file("config/admission.json")
