@@ -222,17 +222,29 @@ const REPORT: &str = "report";
 #[derive(Serialize, Deserialize)]
 struct ReportLine {
     syncline: String,
+    #[serde(default)]
+    last: bool,
     report: Report,
+}
+
+/// A report that a mover printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrintedReport {
+    /// What it says.
+    pub report: Report,
+    /// Whether nothing is left to do for the mover but to exit. Before that it may still take leave of its peer.
+    pub last: bool,
 }
 
 impl Report {
     /// The line, without a line break, by which a mover says early what its termination message will say: whoever follows
-    /// the log knows it before the kubelet has seen the container's end.
-    pub fn to_line(&self) -> String {
+    /// the log knows it before the kubelet has seen the container's end. `last` as in [`PrintedReport`].
+    pub fn to_line(&self, last: bool) -> String {
         // As the termination message has it, in the same bounds.
         let report = Self::parse(&self.to_termination_message()).unwrap_or_else(|_| self.clone());
         let line = ReportLine {
             syncline: REPORT.to_owned(),
+            last,
             report,
         };
         serde_json::to_string(&line).unwrap_or_default()
@@ -240,13 +252,18 @@ impl Report {
 }
 
 /// Reads a line of a mover's output; `None` for the lines that hold no report of this version.
-pub fn parse_report_line(line: &str) -> Option<Report> {
+pub fn parse_report_line(line: &str) -> Option<PrintedReport> {
     let line = line.trim();
     if !line.starts_with('{') {
         return None;
     }
     let line: ReportLine = serde_json::from_str(line).ok()?;
-    (line.syncline == REPORT && line.report.version == VERSION).then_some(line.report)
+    let ReportLine {
+        syncline,
+        last,
+        report,
+    } = line;
+    (syncline == REPORT && report.version == VERSION).then_some(PrintedReport { report, last })
 }
 
 /// The word by which a line of progress is known.

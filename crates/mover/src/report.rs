@@ -73,7 +73,7 @@ pub(crate) fn deliver(mut report: Report, console: &Console, place: &Path) {
     };
     report::tail(&text, report::LONGEST_LOGS).clone_into(&mut report.logs);
     // Whoever follows the log knows it a second before the kubelet has seen this container's end.
-    console.machine(&report.to_line());
+    console.machine(&report.to_line(true));
     if let Err(error) = std::fs::write(place, report.to_termination_message()) {
         console.say(&format!(
             "the report could not be written to {}: {error}",

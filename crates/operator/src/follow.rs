@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, LogParams};
-use syncline_api::report::{Report, parse_line, parse_report_line};
+use syncline_api::report::{PrintedReport, Report, parse_line, parse_report_line};
 use syncline_api::status::Progress;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -39,6 +39,8 @@ pub struct Reported {
     pub pod: String,
     /// What it reported.
     pub report: Report,
+    /// Whether nothing is left to do for it but to exit.
+    pub last: bool,
 }
 
 /// What a mover told, and what of it is shown.
@@ -187,18 +189,19 @@ impl Follower {
         while let Some(line) = lines.try_next().await? {
             if let Some(progress) = parse_line(&line) {
                 self.tell(progress);
-            } else if let Some(report) = parse_report_line(&line) {
-                self.tell_end(report);
+            } else if let Some(printed) = parse_report_line(&line) {
+                self.tell_end(printed);
             }
         }
         Ok(())
     }
 
     /// The end is told at once, whatever was shown just before.
-    fn tell_end(&self, report: Report) {
+    fn tell_end(&self, PrintedReport { report, last }: PrintedReport) {
         let reported = Some(Reported {
             pod: self.uid.clone(),
             report,
+            last,
         });
         let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
         board.entry(self.key.clone()).or_default().reported = reported;

@@ -1,7 +1,9 @@
 //! The movers' report and their lines of progress.
 
 use proptest::prelude::*;
-use syncline_api::report::{self, MoverResult, ParseReportError, Progress, Report, Role};
+use syncline_api::report::{
+    self, MoverResult, ParseReportError, PrintedReport, Progress, Report, Role,
+};
 
 #[test]
 fn a_report_reads_back_as_it_was_written() {
@@ -26,9 +28,11 @@ fn a_report_reads_back_as_it_was_written() {
 fn a_report_in_the_log_is_told_from_progress_and_from_words_for_people() {
     let mut report = Report::successful("rsync", Role::Destination);
     report.unpreserved = vec!["owners".to_owned()];
-    let line = report.to_line();
+    let line = report.to_line(true);
     assert!(!line.contains('\n'));
-    assert_eq!(report::parse_report_line(&line), Some(report));
+    let last = true;
+    let printed = PrintedReport { report, last };
+    assert_eq!(report::parse_report_line(&line), Some(printed));
     assert_eq!(report::parse_line(&line), None, "it is no progress");
     let progress = Progress::default().to_line();
     for other in [

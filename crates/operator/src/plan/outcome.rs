@@ -73,8 +73,8 @@ pub(super) fn words(input: &Input<'_>, phase: &str) -> Words {
     )
 }
 
-/// What is known of a success before the Job says so: the kubelet's word on the pod, or the report in the log of a source,
-/// which has nothing left to do then. A destination still has to take leave of its source.
+/// What is known of a success before the Job says so: the kubelet's word on the pod, or the report in the log of a mover
+/// that has nothing left to do. A destination says it once more when it has taken leave of its source.
 pub(super) fn early_words(input: &Input<'_>, job: &Job) -> Option<Words> {
     // What is asked for beyond a report has to be read from a log that is complete.
     if !is_our_run(job) || input.settings.mover_log.exceeds_reports() {
@@ -83,10 +83,11 @@ pub(super) fn early_words(input: &Input<'_>, job: &Job) -> Option<Words> {
     let ended = newest(input, Some("Succeeded")).map(|pod| words_of(input, Some(pod)));
     let ended = ended.filter(|words| words.report.as_ref().is_some_and(is_success));
     ended.or_else(|| {
-        if input.subject.key.side == Side::Destination {
+        let (pod, report) = reported_success(input)?;
+        let is_last = input.world.reported.as_ref()?.last;
+        if input.subject.key.side == Side::Destination && !is_last {
             return None;
         }
-        let (pod, report) = reported_success(input)?;
         Some(Words {
             logs: Some(report.logs.clone()),
             report: Some(report.clone()),

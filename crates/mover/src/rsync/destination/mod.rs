@@ -254,7 +254,7 @@ impl Supervisor<'_> {
         if ending == Ending::Complete {
             // Nothing changes the volume any more, so its image may be made while the peer takes its leave.
             let report = Report::successful("rsync", Role::Destination);
-            self.console.machine(&report.to_line());
+            self.console.machine(&report.to_line(false));
         }
         self.closing = Closing::Answered(waiting.connection, ending);
         answer(waiting.answer, Answer::Yes);

@@ -39,7 +39,7 @@ fn snapshots(model: &Model) -> Vec<String> {
 fn the_image_is_begun_on_the_movers_word_and_published_on_the_kubelets() {
     let mut model = receiving();
     assert!(snapshots(&model).is_empty());
-    model.mover_reports(success(Role::Destination));
+    model.mover_reports(success(Role::Destination), false);
     model.settle();
     let begun = snapshots(&model);
     assert_eq!(begun.len(), 1, "the snapshot need not wait for the kubelet");
@@ -63,9 +63,30 @@ fn the_image_is_begun_on_the_movers_word_and_published_on_the_kubelets() {
 }
 
 #[test]
+fn a_destination_that_has_taken_leave_of_its_source_need_not_wait_for_the_kubelet() {
+    let mut model = receiving();
+    model.mover_reports(success(Role::Destination), false);
+    model.settle();
+    model.mover_reports(success(Role::Destination), true);
+    model.settle();
+    assert!(
+        model.status()["latestImage"].is_null(),
+        "a snapshot that is not ready is no image"
+    );
+    model.snapshots_become_ready();
+    model.settle();
+    assert_eq!(
+        model.status()["latestImage"]["name"],
+        json!(snapshots(&model)[0])
+    );
+    assert_eq!(model.status()["lastManualSync"], "1");
+    assert!(model.names("Job").is_empty());
+}
+
+#[test]
 fn an_image_begun_for_a_mover_that_failed_after_all_never_becomes_one() {
     let mut model = receiving();
-    model.mover_reports(success(Role::Destination));
+    model.mover_reports(success(Role::Destination), false);
     model.settle();
     let begun = snapshots(&model);
     model.snapshots_become_ready();
@@ -94,7 +115,7 @@ fn an_image_begun_for_a_mover_that_failed_after_all_never_becomes_one() {
 #[test]
 fn a_job_that_fails_in_the_end_takes_the_image_it_began_along() {
     let mut model = receiving();
-    model.mover_reports(success(Role::Destination));
+    model.mover_reports(success(Role::Destination), false);
     model.settle();
     let begun = snapshots(&model);
     model.fail();
@@ -114,7 +135,7 @@ fn a_source_is_done_when_its_mover_says_so() {
     let mut report = success(Role::Source);
     report.entries = Some(7);
     report.logs = "sent 10 bytes  received 20 bytes".to_owned();
-    model.mover_reports(report);
+    model.mover_reports(report, true);
     model.settle();
     let status = model.status();
     assert_eq!(status["lastManualSync"], "1");
@@ -129,7 +150,7 @@ fn a_source_is_done_when_its_mover_says_so() {
 #[test]
 fn a_word_that_the_kubelet_gainsays_counts_for_nothing() {
     let mut model = sending();
-    model.mover_reports(success(Role::Source));
+    model.mover_reports(success(Role::Source), true);
     let failed = Report::failed("rsync", Role::Source, "PeerUnreachable", "no answer");
     model.pod_ends(&failed, false);
     model.settle();
@@ -146,7 +167,7 @@ fn neither_a_failure_in_the_log_nor_the_word_of_another_pod_is_acted_upon() {
         (true, success(Role::Source)),
     ] {
         let mut model = sending();
-        model.mover_reports(report);
+        model.mover_reports(report, true);
         if change {
             model.reported.as_mut().unwrap().pod = "another".to_owned();
         }
@@ -207,7 +228,7 @@ fn writes_of_a_sync(mut model: Model) -> usize {
     settle(&mut model);
     model.mover_runs();
     settle(&mut model);
-    model.mover_reports(success(Role::Source));
+    model.mover_reports(success(Role::Source), true);
     settle(&mut model);
     if model.object("Job", &model.job_name()).is_some() {
         model.pod_ends(&success(Role::Destination), true);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use syncline_api::names::Side;
-use syncline_api::report::{Report, Role};
+use syncline_api::report::{MoverResult, Report, Role};
 
 use crate::follow::Reported;
 use crate::kinds::{Key, kind_of};
@@ -485,14 +485,19 @@ impl Model {
                 "an image has what its run received"
             );
         }
+        let last_word = self
+            .reported
+            .as_ref()
+            .filter(|reported| reported.last && reported.report.result == MoverResult::Successful);
         let pod_succeeded = self.objects.iter().any(|((kind, _), pod)| {
             kind == "Pod"
                 && pod["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
-                && pod["status"]["phase"] == "Succeeded"
+                && (pod["status"]["phase"] == "Succeeded"
+                    || last_word.is_some_and(|said| pod["metadata"]["uid"] == said.pod.as_str()))
         });
         assert!(
             pod_succeeded || job["status"]["succeeded"] == 1,
-            "the kubelet has confirmed it"
+            "the kubelet has confirmed it, or the mover has nothing left to do"
         );
     }
 
@@ -569,13 +574,14 @@ impl Model {
         );
     }
 
-    /// The running mover says in its log that it has succeeded.
-    pub(super) fn mover_reports(&mut self, report: Report) {
+    /// The running mover says in its log that it has succeeded, and whether it is about to exit.
+    pub(super) fn mover_reports(&mut self, report: Report, last: bool) {
         let name = format!("{}-x", self.job_name());
         let pod = self.object("Pod", &name).expect("a pod")["metadata"]["uid"].clone();
         self.reported = Some(Reported {
             pod: pod.as_str().unwrap().to_owned(),
             report,
+            last,
         });
     }
 

@@ -19,7 +19,7 @@ enum Happening {
     Address,
     Succeed,
     Runs,
-    Reports,
+    Reports(bool),
     Confirmed(bool),
     Guarded(bool),
     Trigger(u8),
@@ -48,7 +48,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => Just(Address),
         4 => Just(Succeed),
         3 => Just(Runs),
-        3 => Just(Reports),
+        3 => any::<bool>().prop_map(Reports),
         3 => any::<bool>().prop_map(Confirmed),
         1 => any::<bool>().prop_map(Guarded),
         2 => any::<u8>().prop_map(Trigger),
@@ -88,7 +88,7 @@ fn happen(model: &mut Model, happening: &Happening) {
         }),
         Happening::Address => model.give_address(),
         Happening::Succeed => model.succeed(),
-        Happening::Runs | Happening::Reports | Happening::Confirmed(_) => {
+        Happening::Runs | Happening::Reports(_) | Happening::Confirmed(_) => {
             tell_of_pod(model, happening);
         }
         Happening::Guarded(guarded) => {
@@ -143,7 +143,7 @@ fn tell_of_pod(model: &mut Model, happening: &Happening) {
     };
     match happening {
         Happening::Runs => model.mover_runs(),
-        Happening::Reports if runs(model) => model.mover_reports(success),
+        Happening::Reports(last) if runs(model) => model.mover_reports(success, *last),
         Happening::Confirmed(true) if runs(model) => model.pod_ends(&success, true),
         Happening::Confirmed(false) if runs(model) => {
             let failed = Report::failed("rsync", role, "Interrupted", "told to stop");
