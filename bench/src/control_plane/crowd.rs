@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::{Timestamp, Unit};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_secs(10);
 const PACE: usize = 10;
 /// How long a crowd gets for that; then it is measured as it is.
 const SETTLE: Duration = Duration::from_secs(120);
+/// How long a crowd gets until each of it says what is wrong. Of a refused pod only the Job controller knows, and it writes
+/// its events at a pace of its own: of a thousand Jobs, a few each second.
+const TOLD: Duration = Duration::from_secs(1500);
 
 /// Declares as many sources of this spec; with `synced`, each has a run behind it.
 pub(super) async fn declare(
@@ -150,8 +153,24 @@ impl Crowd<'_> {
             )
             .await?;
         self.cluster.scale_operator(1).await?;
-        self.report("failing: their Jobs' pods are refused by the namespace's pod security")
+        let told = self.wait_until_told().await?;
+        let what = "failing: their Jobs' pods are refused by the namespace's pod security";
+        self.report(&format!("{what}, which {told} of them tell"))
             .await
+    }
+
+    /// Waits until each resource says that its mover's pod is refused, which it does once. Returns how many do.
+    async fn wait_until_told(&self) -> Result<usize> {
+        let (api, start) = (self.cluster.api(SOURCE, &self.namespace), Instant::now());
+        loop {
+            let all = api.list(&ListParams::default()).await?.items;
+            let told = all.iter().filter(|one| tells_of_pod_security(&one.data));
+            let told = told.count();
+            if told >= self.count || start.elapsed() > TOLD {
+                return Ok(told);
+            }
+            sleep(LOOK).await;
+        }
     }
 
     async fn declare(&self, claim: &str, trigger: &Value, synced: bool) -> Result<()> {
@@ -190,4 +209,13 @@ impl Crowd<'_> {
             |requests: &Requests| requests.writes(from, Timestamp::now(), Some(&self.namespace));
         self.requests.map(count).transpose()
     }
+}
+
+fn tells_of_pod_security(resource: &Value) -> bool {
+    let conditions = resource.pointer("/status/conditions");
+    let mut conditions = conditions.and_then(Value::as_array).into_iter().flatten();
+    conditions.any(|condition| {
+        let message = condition.get("message").and_then(Value::as_str);
+        message.is_some_and(|message| message.contains("enforces the pod security level"))
+    })
 }

@@ -209,7 +209,7 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
         sweep(draft, input, After::Failure);
         return draft.say(conditions::sync_in_progress(input.subject.generation));
     }
-    if let Some(fault) = &stuck {
+    if let Some(fault) = stuck.as_ref().filter(|fault| !is_told(input, fault)) {
         let related = Some(reference("batch/v1", "Job", &job.metadata));
         draft.warn(fault.word(), "CreateMover", fault.to_string(), related);
     }
@@ -220,6 +220,13 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
         (None, Some(complaint)) => draft.say_despite(in_progress, &complaint),
         (None, None) => draft.say(in_progress),
     }
+}
+
+/// Whether the status says this already. The event came with the status then, and an operator that starts anew while a
+/// thousand are stuck does not repeat all of theirs.
+fn is_told(input: &Input<'_>, fault: &Fault) -> bool {
+    conditions::sync_error(input.subject.generation, &fault.to_string())
+        .is_in(&input.subject.state.conditions)
 }
 
 /// Whether no pod of the Job has come up yet.

@@ -115,6 +115,23 @@ fn the_same_refusal_of_another_attempt_is_no_news() {
     assert!(message.contains(&words), "{message}");
 }
 
+#[test]
+fn what_the_status_tells_already_is_no_event_for_an_operator_that_starts_anew() {
+    let mut model = running(json!({"copyMethod": "Direct"}));
+    model.complain_of("Job", JOB, "FailedCreate", REFUSED);
+    let anew = |model: &Model| model.plan().events.len();
+    assert_eq!(anew(&model), 1, "it is news at first");
+    model.settle();
+    for _ in 0..3 {
+        model.pass(600);
+        assert_eq!((model.step(usize::MAX), anew(&model)), (0, 0));
+    }
+    model.complain_of("Job", JOB, "FailedCreate", "exceeded quota: small");
+    assert_eq!(anew(&model), 1, "another cause is news");
+    model.settle();
+    assert_eq!(anew(&model), 0);
+}
+
 #[rstest]
 #[case::for_the_pod(json!({"moverSecurityContext": {"runAsUser": 1000}}))]
 #[case::for_the_volume(json!({"storageClassName": "other"}))]
