@@ -66,6 +66,14 @@ impl Bounds {
         1 << self.min
     }
 
+    /// What messages call its values: minutes, days of week.
+    fn plural(&self) -> String {
+        match self.name.split_once(' ') {
+            Some((noun, rest)) => format!("{noun}s {rest}"),
+            None => format!("{}s", self.name),
+        }
+    }
+
     /// The set of every value, as a star gives it.
     pub(crate) fn all(&self) -> u64 {
         bits(self.min, self.max, 1) | STAR
@@ -116,11 +124,12 @@ impl Bounds {
 
     fn check(&self, start: u64, end: u64, step: u64, text: &str) -> Result<(), String> {
         let Self { min, max, .. } = self;
+        let span = format!("{} go from {min} to {max}", self.plural());
         if start < *min {
-            return Err(format!("{text:?} begins at {start}, below {min}"));
+            return Err(format!("{text:?} begins at {start}; {span}"));
         }
         if end > *max {
-            return Err(format!("{text:?} reaches {end}, above {max}"));
+            return Err(format!("{text:?} reaches {end}; {span}"));
         }
         if start > end {
             return Err(format!(

@@ -64,7 +64,7 @@ fn an_error_names_the_expression_the_field_and_the_reason() {
     };
     assert_eq!(
         message("0 3 * * 7"),
-        r#"the schedule "0 3 * * 7" cannot be read: the day of week field "7" is wrong: "7" reaches 7, above 6"#
+        r#"the schedule "0 3 * * 7" cannot be read: the day of week field "7" is wrong: "7" reaches 7; days of week go from 0 to 6"#
     );
     assert_eq!(
         message("0 3 L * *"),
