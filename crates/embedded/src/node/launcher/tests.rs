@@ -129,6 +129,12 @@ impl Bench {
         }
     }
 
+    /// The image's program, which is also the pod's login shell.
+    fn program(mut self, path: &str) -> Self {
+        self.spec.executable = PathBuf::from(path);
+        self
+    }
+
     fn mount(mut self, target: &str, source: Source, read_only: bool) -> Self {
         self.spec.mounts.push(Mount {
             target: target.into(),
@@ -553,6 +559,7 @@ async fn sshd_serves_in_a_pod_and_takes_a_login_by_key() {
             sub_path: None,
         };
         let bench = Bench::new(runner, &script)
+            .program("/bin/dash")
             .mount("/keys", files, true)
             .mount("/tmp", Source::Memory { size: None }, false);
         let (exit, seen) = bench.run().await;
