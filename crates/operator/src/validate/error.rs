@@ -53,6 +53,20 @@ pub enum Invalid {
         /// What it is for.
         purpose: &'static str,
     },
+    /// A field that has no default is not set.
+    #[error("{field} is not set; it must be one of {values}")]
+    NotChosen {
+        /// The field.
+        field: &'static str,
+        /// What it may be.
+        values: &'static str,
+    },
+    /// The other side's port stands in its address.
+    #[error("spec.rsync.address {address:?} holds a port; write the port into spec.rsync.port")]
+    PortInAddress {
+        /// What the user wrote.
+        address: String,
+    },
     /// A field holds something it must not.
     #[error("{field} {value:?} cannot be used: {expected}")]
     Field {

@@ -100,6 +100,11 @@ fn check(rsync: &Rsync) -> Result<(), Invalid> {
             expected,
         })
     };
+    if let Some(address) = rsync.address.as_deref().filter(|text| holds_port(text)) {
+        return Err(Invalid::PortInAddress {
+            address: address.to_owned(),
+        });
+    }
     if let Some(address) = rsync.address.as_deref().filter(|text| !is_address(text)) {
         return field(
             "spec.rsync.address",
@@ -122,6 +127,14 @@ fn check(rsync: &Rsync) -> Result<(), Invalid> {
         );
     }
     Ok(())
+}
+
+/// Whether it ends in `:PORT`. A single colon is no IPv6 address's; in one, a port can only follow a bracket.
+fn holds_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        digits && (host.ends_with(']') || !host.contains(':'))
+    })
 }
 
 fn is_address(text: &str) -> bool {

@@ -60,6 +60,22 @@ fn host_names_and_addresses_of_both_families_are_accepted(#[case] address: &str)
     );
 }
 
+#[rstest]
+#[case("127.96.240.210:2022")]
+#[case("my-host.example.com:22")]
+#[case("[fd00::1]:2022")]
+fn a_port_in_an_address_is_sent_to_its_own_field(#[case] address: &str) {
+    let refused =
+        source(json!({"sourcePVC": "data", "rsync": {"copyMethod": "Clone", "address": address}}));
+    let Err(Refusal::Invalid(invalid)) = refused else {
+        panic!("{address} is accepted")
+    };
+    assert_eq!(
+        invalid.to_string(),
+        format!("spec.rsync.address {address:?} holds a port; write the port into spec.rsync.port")
+    );
+}
+
 #[test]
 fn a_name_that_leaves_no_room_for_its_secrets_is_refused_here_and_not_by_the_server() {
     let spec = json!({"rsync": {"copyMethod": "Snapshot", "capacity": "1Gi", "accessModes": ["ReadWriteOnce"]}});

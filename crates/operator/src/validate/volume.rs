@@ -7,6 +7,9 @@ use super::Invalid;
 use crate::quantity;
 use crate::subject::Spec;
 
+/// The field that says how images are made.
+const COPY_METHOD: &str = "spec.rsync.copyMethod";
+
 /// Either side's volume.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Volume {
@@ -114,10 +117,9 @@ fn source(claim: Option<&str>, options: &SourceVolumeOptions) -> Result<SourceVo
         Some(CopyMethod::Clone) => PointInTime::Clone,
         Some(CopyMethod::Snapshot) => PointInTime::Snapshot,
         None => {
-            return Err(Invalid::Field {
-                field: "spec.rsync.copyMethod",
-                value: String::new(),
-                expected: "unsupported copyMethod: it must be one of Direct, Clone and Snapshot",
+            return Err(Invalid::NotChosen {
+                field: COPY_METHOD,
+                values: "Direct, Clone and Snapshot",
             });
         }
     };
@@ -138,10 +140,16 @@ fn destination(
     let image = match options.copy_method {
         Some(CopyMethod::Direct | CopyMethod::None) => Image::Direct,
         Some(CopyMethod::Snapshot) => Image::Snapshot,
-        other => {
+        None => {
+            return Err(Invalid::NotChosen {
+                field: COPY_METHOD,
+                values: "Direct and Snapshot",
+            });
+        }
+        Some(CopyMethod::Clone) => {
             return Err(Invalid::Field {
-                field: "spec.rsync.copyMethod",
-                value: other.map_or_else(String::new, |_| "Clone".to_owned()),
+                field: COPY_METHOD,
+                value: "Clone".to_owned(),
                 expected: "unsupported copyMethod for a destination: it must be one of Direct and Snapshot",
             });
         }
@@ -164,7 +172,7 @@ fn destination(
 fn made(options: &DestinationVolumeOptions, block: bool) -> Result<Target, Invalid> {
     let needed = |field| Invalid::Missing {
         field,
-        purpose: "capacity and accessModes must be provided when destinationPVC is not; they describe the volume to make",
+        purpose: "without spec.rsync.destinationPVC, capacity and accessModes describe the volume to make",
     };
     Ok(Target::Made {
         capacity: size(

@@ -64,7 +64,8 @@ fn a_source_waits_for_its_claim_without_writes_and_starts_by_itself() {
 #[case::bad_cron(json!({"trigger": {"manual": null, "schedule": "whenever"}}), &["spec.trigger.schedule", "whenever"])]
 #[case::never(json!({"trigger": {"manual": null, "schedule": "0 0 31 2 *"}}), &["spec.trigger.schedule", "0 0 31 2 *"])]
 #[case::no_claim(json!({"sourcePVC": null}), &["spec.sourcePVC must be provided"])]
-#[case::no_method(json!({"rsync": {"copyMethod": null}}), &["unsupported copyMethod"])]
+#[case::no_method(json!({"rsync": {"copyMethod": null}}), &["spec.rsync.copyMethod is not set; it must be one of Direct, Clone and Snapshot"])]
+#[case::port_in_address(json!({"rsync": {"address": "10.0.0.7:2022"}}), &["spec.rsync.address", "spec.rsync.port"])]
 #[case::capacity(json!({"rsync": {"capacity": "0"}}), &["spec.rsync.capacity", "10Gi"])]
 #[case::modes(json!({"rsync": {"accessModes": ["ReadMaybe"]}}), &["spec.rsync.accessModes", "ReadMaybe"])]
 #[case::address(json!({"rsync": {"address": "-oProxyCommand=x"}}), &["spec.rsync.address"])]
@@ -82,7 +83,7 @@ fn a_mistake_in_a_source_is_named(#[case] change: Value, #[case] words: &[&str])
 }
 
 #[rstest]
-#[case::nothing(json!({"rsync": {"capacity": null, "accessModes": null}}), &["destinationPVC is not"])]
+#[case::nothing(json!({"rsync": {"capacity": null, "accessModes": null}}), &["spec.rsync.capacity must be provided: without spec.rsync.destinationPVC"])]
 #[case::no_modes(json!({"rsync": {"accessModes": null}}), &["spec.rsync.accessModes"])]
 #[case::clone(json!({"rsync": {"copyMethod": "Clone"}}), &["unsupported copyMethod", "Clone"])]
 #[case::block(json!({"rsync": {"volumeMode": "Blocks"}}), &["spec.rsync.volumeMode", "Blocks"])]
