@@ -1,5 +1,6 @@
 //! Where a cluster lives: its folder, and the names and addresses that follow from it.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
@@ -159,14 +160,24 @@ pub(crate) fn subnet(pair: Addresses) -> String {
     format!("{}/30", Ipv4Addr::from(u32::from(pair.host) - 1))
 }
 
-/// Where built programs and the default cluster are kept: `$SYNCLINE_CACHE/cluster`, else `~/.cache/syncline/cluster`.
+/// Where built programs and the default cluster are kept: `$SYNCLINE_CACHE/cluster`, else `$XDG_CACHE_HOME/syncline/cluster`,
+/// else `~/.cache/syncline/cluster`.
 pub(crate) fn cache() -> Result<PathBuf> {
-    if let Some(root) = std::env::var_os("SYNCLINE_CACHE") {
-        return Ok(PathBuf::from(root).join("cluster"));
-    }
-    let home = std::env::var_os("HOME")
-        .context("neither HOME nor SYNCLINE_CACHE is set: set one of them")?;
-    Ok(PathBuf::from(home).join(".cache/syncline/cluster"))
+    cache_of(|name| std::env::var_os(name))
+}
+
+/// A variable that is empty is one that is not set, as for the scripts beside this program.
+fn cache_of(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+    let folder = |name| {
+        variable(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let root = folder("SYNCLINE_CACHE")
+        .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("syncline")))
+        .or_else(|| Some(folder("HOME")?.join(".cache/syncline")));
+    root.map(|root| root.join("cluster"))
+        .context("neither HOME nor SYNCLINE_CACHE is set: set one of them")
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -180,6 +191,31 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cache_is_where_the_scripts_have_theirs() {
+        let cache = |set: &[(&str, &str)]| {
+            cache_of(|name| {
+                let found = set.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| OsString::from(value))
+            })
+            .ok()
+        };
+        let [home, xdg, own] = [
+            ("HOME", "/home/ada"),
+            ("XDG_CACHE_HOME", "/cache"),
+            ("SYNCLINE_CACHE", "/own"),
+        ];
+        let path = |text: &str| Some(PathBuf::from(text));
+        assert_eq!(cache(&[home]), path("/home/ada/.cache/syncline/cluster"));
+        assert_eq!(cache(&[home, xdg]), path("/cache/syncline/cluster"));
+        assert_eq!(cache(&[home, xdg, own]), path("/own/cluster"));
+        assert_eq!(
+            cache(&[home, ("XDG_CACHE_HOME", "")]),
+            path("/home/ada/.cache/syncline/cluster")
+        );
+        assert_eq!(cache(&[]), None);
+    }
 
     #[test]
     fn two_folders_give_two_clusters() {
