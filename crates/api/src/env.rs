@@ -12,7 +12,7 @@ pub const DESTINATION_USER: &str = "DESTINATION_USER";
 pub const POD_IP: &str = "POD_IP";
 /// The device that is replicated, where the volume is one instead of a file system. For both sides.
 pub const BLOCK_DEVICE: &str = "BLOCK_DEVICE";
-/// Entries that the source held at its last successful run, `lost+found` apart.
+/// Entries that the source held at its last successful run, `lost+found` apart; absent when no such run is known.
 pub const LAST_SYNCED_ENTRIES: &str = "LAST_SYNCED_ENTRIES";
 /// `1` lets this run send a source that has become empty.
 pub const ALLOW_EMPTY_SOURCE: &str = "ALLOW_EMPTY_SOURCE";

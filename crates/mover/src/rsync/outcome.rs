@@ -111,8 +111,9 @@ pub(crate) fn of_connection(words: &LastWords, peer: &str) -> Setback {
         return Setback::new(
             api_reason::HOST_KEY_MISMATCH,
             format!(
-                "{peer} shows another host key than `destination.pub` in the source's Secret; \
-                 if that is not an attack, copy the keys that the destination's status.rsync.sshKeys names"
+                "{peer} shows another host key than `destination.pub` in the Secret that the source's spec.rsync.sshKeys \
+                 names, or that Syncline made when it names none; if that is not an attack, copy the Secret that the \
+                 destination's status.rsync.sshKeys names to the source's namespace and name it in spec.rsync.sshKeys"
             ),
             Next::GiveUp,
         );

@@ -48,8 +48,8 @@ pub(crate) struct SourceSettings {
     pub(crate) user: String,
     /// A folder in the destination's volume; empty means its root.
     pub(crate) path: String,
-    /// Entries that the source held after its last successful run.
-    pub(crate) last_entries: u64,
+    /// Entries that the source held after its last successful run; `None` when no such run is known.
+    pub(crate) last_entries: Option<u64>,
     /// An empty source may be sent although it was not empty before.
     pub(crate) allow_empty: bool,
     pub(crate) compress: Compress,
@@ -109,7 +109,7 @@ impl SourceSettings {
             port: number(read, env::DESTINATION_PORT, DEFAULT_PORT)?,
             user,
             path,
-            last_entries: number(read, env::LAST_SYNCED_ENTRIES, 0)?,
+            last_entries: optional_number(read, env::LAST_SYNCED_ENTRIES)?,
             allow_empty: text(read, env::ALLOW_EMPTY_SOURCE).is_some_and(|value| value == "1"),
             compress: match text(read, "SYNCLINE_COMPRESS").as_deref() {
                 Some("always") => Compress::Always,
@@ -159,12 +159,16 @@ fn text(read: Read<'_>, name: &str) -> Option<String> {
 }
 
 fn number<N: std::str::FromStr>(read: Read<'_>, name: &str, default: N) -> Result<N, Fault> {
-    match text(read, name) {
-        None => Ok(default),
-        Some(value) => value
+    optional_number(read, name).map(|number| number.unwrap_or(default))
+}
+
+fn optional_number<N: std::str::FromStr>(read: Read<'_>, name: &str) -> Result<Option<N>, Fault> {
+    let parsed = text(read, name).map(|value| {
+        value
             .parse()
-            .map_err(|_| invalid(format!("{name} `{value}` is not a number in its range"))),
-    }
+            .map_err(|_| invalid(format!("{name} `{value}` is not a number in its range")))
+    });
+    parsed.transpose()
 }
 
 fn invalid(message: String) -> Fault {
@@ -227,6 +231,18 @@ mod tests {
         );
         assert_eq!(settings.places.data, PathBuf::from("/data"));
         assert!(!settings.allow_empty);
+        assert_eq!(settings.last_entries, None);
+    }
+
+    #[test]
+    fn a_source_that_held_nothing_is_another_than_one_that_was_never_sent() {
+        let last = |text| {
+            source(&[("DESTINATION_ADDRESS", "h"), ("LAST_SYNCED_ENTRIES", text)])
+                .map(|settings| settings.last_entries)
+        };
+        assert_eq!(last(""), Ok(None));
+        assert_eq!(last("0"), Ok(Some(0)));
+        assert!(last("-1").is_err());
     }
 
     #[test]

@@ -124,6 +124,27 @@ fn a_destination_that_takes_only_volsyncs_options_gets_those() {
 }
 
 #[test]
+fn an_empty_source_empties_volsyncs_destination_only_when_it_may() {
+    let pair = Pair::new();
+    let stand_in = StandIn::start(&pair, "");
+    pair.source(&[]).succeeded();
+    assert_eq!(stand_in.ended_with(), "0");
+
+    std::fs::remove_file(pair.path("code")).unwrap();
+    std::fs::write(pair.dst().join("precious"), "data").unwrap();
+    let stand_in = StandIn::start(&pair, "");
+    let source = pair.source(&[]);
+    source.failed("SourceUnexpectedlyEmpty");
+    let message = source.report.message.unwrap();
+    assert!(message.contains("`precious`"), "{message}");
+    assert!(pair.dst().join("precious").exists());
+
+    pair.source(&[("ALLOW_EMPTY_SOURCE", "1")]).succeeded();
+    assert_eq!(stand_in.ended_with(), "0");
+    assert!(!pair.dst().join("precious").exists());
+}
+
+#[test]
 fn a_lost_acknowledgment_is_no_success_and_the_transfer_is_repeated() {
     let pair = Pair::new();
     tree::fill(&pair.src());

@@ -166,6 +166,54 @@ fn an_empty_source_is_sent_when_it_always_was_empty_or_may_be_for_once() {
 }
 
 #[test]
+fn an_empty_source_that_was_never_sent_empties_no_copy_unless_it_may() {
+    let pair = Pair::new();
+    std::fs::create_dir(pair.src().join("lost+found")).unwrap();
+    std::fs::create_dir_all(pair.dst().join("lost+found/stray")).unwrap();
+    let (source, _) = sync(&pair);
+    assert_eq!(source.report.entries, Some(0));
+
+    std::fs::create_dir(pair.dst().join("folder")).unwrap();
+    std::fs::write(pair.dst().join("folder/precious"), "data").unwrap();
+    let mut destination = pair.destination(&[]);
+    let source = pair.source(&[]);
+    source.failed("SourceUnexpectedlyEmpty");
+    assert_eq!(source.report.attempts, Some(1), "{}", source.log);
+    let message = source.report.message.unwrap();
+    for words in [
+        "2 entries",
+        "`folder/precious`",
+        "syncline.dev/allow-empty-source=yes",
+    ] {
+        assert!(message.contains(words), "{message}");
+    }
+    assert!(!source.log.contains("*deleting"), "{}", source.log);
+    assert!(pair.dst().join("folder/precious").exists());
+
+    assert!(destination.is_running(), "the next run finds it there");
+    pair.source(&[("ALLOW_EMPTY_SOURCE", "1")]).succeeded();
+    destination.end().succeeded();
+    assert!(!pair.dst().join("folder").exists());
+    assert!(pair.dst().join("lost+found/stray").exists());
+}
+
+#[test]
+fn an_empty_source_that_was_never_sent_asks_about_its_own_folder_of_the_destination() {
+    let pair = Pair::new();
+    std::fs::write(pair.dst().join("neighbour"), "untouched").unwrap();
+    let destination = pair.destination(&[]);
+    pair.source(&[("DESTINATION_PATH", "/not/yet/there")])
+        .succeeded();
+    destination.end().succeeded();
+    std::fs::write(pair.dst().join("not/yet/there/precious"), "data").unwrap();
+    let _destination = pair.destination(&[]);
+    pair.source(&[("DESTINATION_PATH", "/not/yet/there")])
+        .failed("SourceUnexpectedlyEmpty");
+    assert!(pair.dst().join("not/yet/there/precious").exists());
+    assert!(pair.dst().join("neighbour").exists());
+}
+
+#[test]
 fn attributes_that_the_destination_may_not_set_are_left_out_and_named() {
     let mut pair = Pair::new();
     std::fs::write(pair.src().join("file"), "content").unwrap();

@@ -1,8 +1,8 @@
 //! The sending end: connect, send, have it confirmed; try again while that can help.
 //!
 //! Invariant: success means that rsync ended with 0 *and* that the destination acknowledged `shutdown 0`.
-//! Invariant: nothing is deleted at the destination on behalf of a source that cannot be read, or is empty when it was
-//! not before.
+//! Invariant: nothing is deleted at the destination on behalf of a source that cannot be read, or is empty and was not
+//! known to be before, unless that was allowed.
 
 mod device;
 mod retry;
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use syncline_api::labels;
 use syncline_api::report::{Progress, Report, Role, reason as api_reason};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -132,7 +133,7 @@ impl Source<'_> {
 
     async fn try_once(&self, ask: Ask) -> Result<Totals, Setback> {
         // A volume may go away between two tries.
-        guard_against_emptiness(self.settings)
+        let may_delete = guard_against_emptiness(self.settings)
             .await
             .map_err(|fault| Setback {
                 fault,
@@ -159,6 +160,9 @@ impl Source<'_> {
                 compress,
                 census: self.counted,
             };
+            if !may_delete {
+                self.would_delete_nothing(&transfer).await?;
+            }
             let totals = transfer.run(self.client, self.console).await?;
             self.confirm().await?;
             self.unpreserved.borrow_mut().extend(ask.lost());
@@ -167,6 +171,26 @@ impl Source<'_> {
         let outcome = outcome.await;
         connection.close().await;
         outcome
+    }
+
+    /// Refuses to send an empty volume of which nothing is known to a destination that holds something.
+    async fn would_delete_nothing(&self, transfer: &Transfer<'_>) -> Result<(), Setback> {
+        let deletions = transfer.would_delete(self.client, self.console).await?;
+        let Some(example) = deletions.example else {
+            return Ok(());
+        };
+        Err(Setback::new(
+            api_reason::SOURCE_UNEXPECTEDLY_EMPTY,
+            format!(
+                "the source volume is empty and no earlier run of this source is known, but the destination {} holds {} \
+                 entries (among them `{example}`), of which nothing was touched; check that the right volume is mounted, \
+                 or allow it to be emptied once with the annotation {}=yes",
+                self.client.peer(),
+                deletions.count,
+                labels::ALLOW_EMPTY_SOURCE
+            ),
+            Next::GiveUp,
+        ))
     }
 
     /// Finds the peer and measures how fast it answers. A name that nobody knows and a port where nobody listens are
@@ -240,12 +264,13 @@ impl Source<'_> {
 }
 
 /// Refuses a source that cannot be read, or that is empty but for `lost+found` and was not when it was last sent:
-/// `--delete` would empty the destination too.
-async fn guard_against_emptiness(settings: &SourceSettings) -> Result<(), Fault> {
+/// `--delete` would empty the destination too. Gives whether it may delete there; an empty source of which no last run
+/// is known, since it was made anew or is a second one, may not.
+async fn guard_against_emptiness(settings: &SourceSettings) -> Result<bool, Fault> {
     let Some(device) = settings.places.block.clone() else {
         return guard_the_tree(settings);
     };
-    let (last, allowed) = (settings.last_entries, settings.allow_empty);
+    let (last, allowed) = (settings.last_entries.unwrap_or(0), settings.allow_empty);
     // A device of zeros is read to its end.
     let looked = tokio::task::spawn_blocking(move || {
         device::guard_against_emptiness(&device, last, allowed)
@@ -253,10 +278,11 @@ async fn guard_against_emptiness(settings: &SourceSettings) -> Result<(), Fault>
     looked.await.map_err(|error| {
         let message = format!("the source device could not be looked at: {error}; run it again");
         Fault::new(reason::SOURCE_UNREADABLE, message)
-    })?
+    })??;
+    Ok(true)
 }
 
-fn guard_the_tree(settings: &SourceSettings) -> Result<(), Fault> {
+fn guard_the_tree(settings: &SourceSettings) -> Result<bool, Fault> {
     let data = &settings.places.data;
     let is_empty = has_nothing(data).map_err(|error| {
         Fault::new(
@@ -267,15 +293,20 @@ fn guard_the_tree(settings: &SourceSettings) -> Result<(), Fault> {
             ),
         )
     })?;
-    if !is_empty || settings.last_entries == 0 || settings.allow_empty {
-        return Ok(());
+    if !is_empty || settings.allow_empty {
+        return Ok(true);
     }
+    let last_entries = match settings.last_entries {
+        None => return Ok(false),
+        Some(0) => return Ok(true),
+        Some(entries) => entries,
+    };
     Err(Fault::new(
         api_reason::SOURCE_UNEXPECTEDLY_EMPTY,
         format!(
-            "the source volume is empty, but held {} entries when it was last sent, so nothing was touched at the \
-             destination; check that the right volume is mounted, or allow it once with the annotation {}",
-            settings.last_entries, "syncline.dev/allow-empty-source"
+            "the source volume is empty, but held {last_entries} entries when it was last sent, so nothing was touched at the \
+             destination; check that the right volume is mounted, or allow it once with the annotation {}=yes",
+            labels::ALLOW_EMPTY_SOURCE
         ),
     ))
 }
@@ -309,13 +340,15 @@ mod tests {
     fn an_empty_source_is_refused_once_it_held_something() {
         let data = tempfile::tempdir().unwrap();
         std::fs::create_dir(data.path().join(LOST_AND_FOUND)).unwrap();
-        assert_eq!(guard_the_tree(&settings(data.path(), "0", "")), Ok(()));
+        assert_eq!(guard_the_tree(&settings(data.path(), "0", "")), Ok(true));
+        assert_eq!(guard_the_tree(&settings(data.path(), "", "")), Ok(false));
+        assert_eq!(guard_the_tree(&settings(data.path(), "", "1")), Ok(true));
         let fault = guard_the_tree(&settings(data.path(), "17", "")).unwrap_err();
         assert_eq!(fault.reason, api_reason::SOURCE_UNEXPECTEDLY_EMPTY);
         assert!(fault.message.contains("17 entries"));
-        assert_eq!(guard_the_tree(&settings(data.path(), "17", "1")), Ok(()));
+        assert_eq!(guard_the_tree(&settings(data.path(), "17", "1")), Ok(true));
         std::fs::write(data.path().join("file"), "").unwrap();
-        assert_eq!(guard_the_tree(&settings(data.path(), "17", "")), Ok(()));
+        assert_eq!(guard_the_tree(&settings(data.path(), "17", "")), Ok(true));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::console::Console;
+use crate::console::{Console, printable};
 use crate::fs::{Census, LOST_AND_FOUND};
 use crate::report::reason;
 use crate::rsync::outcome::{LastWords, Less, Next, Setback, of_rsync};
@@ -28,6 +28,9 @@ const IDLE_LIMIT: &str = "--timeout=1800";
 /// Times are compared to the nanosecond. By default rsync compares seconds, and so would miss for good a file of the
 /// same size that was written once more in the second in which the last copy was taken, as databases do.
 const EXACT_TIMES: &str = "--modify-window=-1";
+
+/// So much of a name is shown, in bytes: a message must have room for its cure.
+const EXAMPLE_CAP: usize = 120;
 
 /// Which extended attributes are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,27 +195,68 @@ impl Transfer<'_> {
     pub(crate) async fn run(&self, client: &Client, console: &Console) -> Result<Totals, Setback> {
         let arguments = self.arguments(&client.remote_shell());
         if self.ask.root {
-            return self.pass((client, console), arguments, None).await;
+            return self.send((client, console), arguments, None).await;
         }
         let names = names_in(self.data).map_err(|error| cannot_read(self.data, &error))?;
         let deleting = deleting(&arguments);
         let mut totals = Totals::default();
         if !names.is_empty() {
             totals = self
-                .pass((client, console), beneath_root(arguments), Some(names))
+                .send((client, console), beneath_root(arguments), Some(names))
                 .await?;
         }
-        self.pass((client, console), deleting, None).await?;
+        self.send((client, console), deleting, None).await?;
         Ok(totals)
     }
 
-    /// One run of rsync, which may be given names on its standard input.
-    async fn pass(
+    /// Asks what [`Transfer::run`] would delete at the destination. Nothing is changed there.
+    pub(crate) async fn would_delete(
+        &self,
+        client: &Client,
+        console: &Console,
+    ) -> Result<Deletions, Setback> {
+        let arguments = self.arguments(&client.remote_shell());
+        let arguments = if self.ask.root {
+            arguments
+        } else {
+            deleting(&arguments)
+        };
+        let mut deletions = Deletions::default();
+        let asked = self
+            .pass((client, console), asking(arguments), None, |line| {
+                deletions.read(line);
+            })
+            .await;
+        // What an rsync that failed later named already is there all the same.
+        if deletions.count == 0 {
+            asked?;
+        }
+        Ok(deletions)
+    }
+
+    /// One run of rsync whose progress is shown.
+    async fn send(
         &self,
         (client, console): (&Client, &Console),
         arguments: Vec<String>,
         names: Option<Vec<u8>>,
     ) -> Result<Totals, Setback> {
+        let (mut totals, mut shown) = (Totals::default(), Shown::default());
+        self.pass((client, console), arguments, names, |line| {
+            self.hear(line, &mut totals, &mut shown, console);
+        })
+        .await?;
+        Ok(totals)
+    }
+
+    /// One run of rsync, which may be given names on its standard input. `hear` is given each line that it prints.
+    async fn pass(
+        &self,
+        (client, console): (&Client, &Console),
+        arguments: Vec<String>,
+        names: Option<Vec<u8>>,
+        mut hear: impl FnMut(&[u8]),
+    ) -> Result<(), Setback> {
         let mut child = Command::new(self.rsync)
             .args(arguments)
             .env("LC_ALL", "C")
@@ -237,16 +281,11 @@ impl Transfer<'_> {
                 let _ = input.write_all(&names).await;
             }
         };
-        let mut totals = Totals::default();
         let mut words = LastWords::default();
         let (output, errors) = (child.stdout.take(), child.stderr.take());
         let listen_output = async {
             if let Some(stream) = output {
-                let mut shown = Shown::default();
-                each_line(stream, |line| {
-                    self.hear(line, &mut totals, &mut shown, console);
-                })
-                .await;
+                each_line(stream, &mut hear).await;
             }
         };
         let listen_errors = async {
@@ -263,7 +302,7 @@ impl Transfer<'_> {
             .wait()
             .await
             .map_err(|error| cannot_run(self.rsync, &error))?;
-        of_rsync(status.code(), &words, client.peer()).map_or(Ok(totals), Err)
+        of_rsync(status.code(), &words, client.peer()).map_or(Ok(()), Err)
     }
 
     fn hear(&self, line: &[u8], totals: &mut Totals, shown: &mut Shown, console: &Console) {
@@ -324,6 +363,36 @@ fn deleting(arguments: &[String]) -> Vec<String> {
         .chain(options.cloned())
         .chain(places.cloned())
         .collect()
+}
+
+/// The arguments that do nothing and name what would be deleted.
+fn asking(mut arguments: Vec<String>) -> Vec<String> {
+    const NAME_CHANGES: &str = "--itemize-changes";
+    arguments.retain(|argument| argument != NAME_CHANGES && !argument.starts_with("--info="));
+    arguments.splice(1..1, ["--dry-run", NAME_CHANGES].map(str::to_owned));
+    arguments
+}
+
+/// What a transfer would delete at the destination.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Deletions {
+    /// How many entries.
+    pub(crate) count: u64,
+    /// One of them, as rsync prints it.
+    pub(crate) example: Option<String>,
+}
+
+impl Deletions {
+    /// Takes in a line such as `*deleting   folder/file`.
+    fn read(&mut self, line: &[u8]) {
+        let Some(name) = line.strip_prefix(b"*deleting ") else {
+            return;
+        };
+        self.count += 1;
+        let name = name.trim_ascii_start();
+        let start = name.get(..EXAMPLE_CAP).unwrap_or(name);
+        self.example.get_or_insert_with(|| printable(start));
+    }
 }
 
 fn cannot_read(data: &Path, error: &std::io::Error) -> Setback {
@@ -429,6 +498,30 @@ mod tests {
         assert!(arguments(ask, "").contains(&"--no-devices".to_owned()));
         assert_eq!(ask.lost(), ["device files"]);
         assert_eq!(Ask::EVERYTHING.lost(), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_question_changes_nothing_and_names_what_would_go() {
+        for ask in [Ask::EVERYTHING, Ask::EVERYTHING.less(Less::Root).unwrap()] {
+            let whole = arguments(ask, "sub");
+            let asking = asking(if ask.root { whole } else { deleting(&whole) });
+            for option in ["--dry-run", "--itemize-changes", "--delete", "--mkpath"] {
+                let times = asking.iter().filter(|argument| *argument == option).count();
+                assert_eq!(times, 1, "{option}: {asking:?}");
+            }
+            assert_eq!(asking.last().unwrap(), "destination:./sub/");
+        }
+        let mut deletions = Deletions::default();
+        for line in [
+            "",
+            ".d..t...... ./",
+            "*deleting   sub/y",
+            "*deleting   sub/",
+        ] {
+            deletions.read(line.as_bytes());
+        }
+        let example = Some("sub/y".to_owned());
+        assert_eq!(deletions, Deletions { count: 2, example });
     }
 
     #[test]
