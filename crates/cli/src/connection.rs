@@ -1,7 +1,7 @@
 //! From a target to a client.
 
 use kube::Client;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{Cluster, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 use crate::documents::complaint;
 use crate::failure::{Failure, Kind};
@@ -13,15 +13,8 @@ const HTTPS_PORT: u16 = 443;
 
 /// A client for the target's cluster. Nothing is asked of the cluster yet.
 pub(crate) async fn connect(target: &Target) -> Result<Client, Failure> {
-    let kubeconfig = match target.kubeconfig() {
-        Some(path) if !path.exists() => return Err(absent(target, &path.display().to_string())),
-        Some(path) => Kubeconfig::read_from(&path)
-            .map_err(|error| unreadable(&error, &path.display().to_string()))?,
-        None => Kubeconfig::from_env()
-            .map_err(|error| unreadable(&error, "$KUBECONFIG"))?
-            .ok_or_else(|| absent(target, "$KUBECONFIG"))?,
-    };
-    let named = named_proxy(&kubeconfig);
+    let kubeconfig = read(target)?;
+    let named = current(&kubeconfig).and_then(|cluster| cluster.proxy_url.clone());
     let mut config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
@@ -44,15 +37,43 @@ pub(crate) async fn connect(target: &Target) -> Result<Client, Failure> {
     Ok(Client::try_from(config)?)
 }
 
-/// The `proxy-url` of the current context's cluster.
-fn named_proxy(kubeconfig: &Kubeconfig) -> Option<String> {
+/// Says of a failure which cluster it is that does not answer, and which file names it.
+pub(crate) fn located(failure: Failure, target: &Target) -> Failure {
+    let file = target.kubeconfig().map_or_else(
+        || "$KUBECONFIG".to_owned(),
+        |path| path.display().to_string(),
+    );
+    let kubeconfig = read(target).ok();
+    let server = kubeconfig
+        .as_ref()
+        .and_then(current)
+        .and_then(|cluster| cluster.server.as_deref());
+    match server {
+        Some(server) => failure.of_cluster(&format!("{server} (kubeconfig {file})")),
+        None => failure,
+    }
+}
+
+fn read(target: &Target) -> Result<Kubeconfig, Failure> {
+    match target.kubeconfig() {
+        Some(path) if !path.exists() => Err(absent(target, &path.display().to_string())),
+        Some(path) => Kubeconfig::read_from(&path)
+            .map_err(|error| unreadable(&error, &path.display().to_string())),
+        None => Kubeconfig::from_env()
+            .map_err(|error| unreadable(&error, "$KUBECONFIG"))?
+            .ok_or_else(|| absent(target, "$KUBECONFIG")),
+    }
+}
+
+/// The current context's cluster.
+fn current(kubeconfig: &Kubeconfig) -> Option<&Cluster> {
     let current = kubeconfig.current_context.as_ref()?;
     let contexts = &mut kubeconfig.contexts.iter();
     let context = contexts.find(|context| &context.name == current)?;
     let cluster = &context.context.as_ref()?.cluster;
     let clusters = &mut kubeconfig.clusters.iter();
     let found = clusters.find(|found| &found.name == cluster)?;
-    found.cluster.as_ref()?.proxy_url.clone()
+    found.cluster.as_ref()
 }
 
 fn absent(target: &Target, path: &str) -> Failure {

@@ -1,5 +1,6 @@
 //! Why a command ended without success, and with which exit code.
 
+use std::error::Error;
 use std::io;
 
 use crate::hints;
@@ -38,6 +39,11 @@ impl Kind {
     }
 }
 
+/// Said when a request gets no answer.
+const SILENT: &str = "the cluster does not answer";
+/// How a TLS library begins to tell of bytes that are not TLS.
+const NOT_TLS: &str = "received corrupt message";
+
 /// A failure as it is shown: what, why, and what to do.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -64,6 +70,16 @@ impl Failure {
         self
     }
 
+    /// Says what to do about a thing that is not there, where nothing better is said yet.
+    #[must_use]
+    pub(crate) fn or_hint(self, hint: &str) -> Self {
+        if self.kind == Kind::NotFound && self.hint.is_none() {
+            self.hint(hint)
+        } else {
+            self
+        }
+    }
+
     /// A refusal in the server's words, with what can be done about it where that is known.
     pub(crate) fn refusal(message: &str) -> Self {
         let failure = Self::new(message);
@@ -85,6 +101,37 @@ impl Failure {
     pub(crate) fn context(mut self, doing: impl Into<String>) -> Self {
         self.error = self.error.context(doing.into());
         self
+    }
+
+    /// Names the cluster, if it is its silence that is told.
+    #[must_use]
+    pub(crate) fn of_cluster(self, cluster: &str) -> Self {
+        if self.error.to_string() == SILENT {
+            // The shorter sentence is part of this one, so it is not shown again.
+            self.context(format!("{SILENT} at {cluster}"))
+        } else {
+            self
+        }
+    }
+
+    /// No answer, and the innermost reason for that: the outer ones only tell through which libraries the request went.
+    fn silence(error: &(dyn Error + 'static)) -> Self {
+        let root = std::iter::successors(Some(error), |&error| error.source()).last();
+        let root = root.map_or_else(String::new, ToString::to_string);
+        let (why, hint) = if root.starts_with(NOT_TLS) {
+            (
+                "something else answers there, not in TLS",
+                "correct `server` in the kubeconfig, or name another kubeconfig with --kubeconfig FILE",
+            )
+        } else {
+            (
+                root.split(" (os error").next().unwrap_or_default(),
+                "is it running? `syncline up` starts one on this machine",
+            )
+        };
+        Self::from(anyhow::Error::msg(why.to_owned()).context(SILENT))
+            .of_kind(Kind::Unreachable)
+            .hint(hint)
     }
 
     /// The message and its causes, outermost first, none twice.
@@ -144,11 +191,7 @@ impl From<kube::Error> for Failure {
                 Self::refusal(&status.message).of_kind(Kind::NotFound)
             }
             kube::Error::Api(status) => Self::refusal(&message_of(&status)),
-            error @ (kube::Error::Service(_) | kube::Error::HyperError(_)) => {
-                Self::from(anyhow::Error::from(error).context("the cluster does not answer"))
-                    .of_kind(Kind::Unreachable)
-                    .hint("is it running? `syncline up` starts one on this machine")
-            }
+            error @ (kube::Error::Service(_) | kube::Error::HyperError(_)) => Self::silence(&error),
             error => Self::from(anyhow::Error::from(error)),
         }
     }
@@ -183,6 +226,29 @@ mod tests {
             (failure.kind, failure.kind.exit_code()),
             (Kind::BrokenPipe, 0)
         );
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_answer_is_named_with_the_shortest_reason() {
+        let silent = |why: io::Error| {
+            Failure::from(kube::Error::Service(Box::new(why)))
+                .of_cluster("https://127.0.0.1:1 (kubeconfig /k)")
+        };
+        let refused = silent(io::Error::from_raw_os_error(
+            rustix::io::Errno::CONNREFUSED.raw_os_error(),
+        ));
+        let told = "the cluster does not answer at https://127.0.0.1:1 (kubeconfig /k)";
+        assert_eq!(refused.causes(), [told, "Connection refused"]);
+        assert_eq!(refused.kind.exit_code(), 4);
+        let other = silent(io::Error::other(rustls::Error::InvalidMessage(
+            rustls::InvalidMessage::InvalidContentType,
+        )));
+        assert_eq!(
+            other.causes(),
+            [told, "something else answers there, not in TLS"]
+        );
+        let unconcerned = Failure::new("there is no x").of_cluster("https://127.0.0.1:1");
+        assert_eq!(unconcerned.causes(), ["there is no x"]);
     }
 
     #[test]

@@ -82,6 +82,9 @@ pub(crate) async fn or_elsewhere(
         .filter_map(|object| object.metadata.namespace)
         .collect();
     match places.as_slice() {
+        [] if served.resource.group == syncline_api::GROUP => {
+            failure.hint("`syncline status` lists them")
+        }
         [] => failure,
         [place] => failure.hint(format!("it exists in namespace {place}: add -n {place}")),
         _ => failure.hint(format!(

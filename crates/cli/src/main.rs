@@ -66,7 +66,9 @@ async fn run(command: Command, global: &args::Global) -> Result<(), Failure> {
     telemetry::start(global.verbose, &command, &environment);
     let mut printer = Printer::of_process();
     let target = || settings::target(global, &environment);
-    match command {
+    // These two do not ask the cluster of the target.
+    let asks = !matches!(command, Command::Up(_) | Command::Operator(_));
+    let result = match command {
         Command::Up(arguments) => {
             commands::up::run(&arguments, global, &environment, &mut printer).await
         }
@@ -91,6 +93,10 @@ async fn run(command: Command, global: &args::Global) -> Result<(), Failure> {
         Command::Completions(arguments) => commands::completions::run(&arguments, &mut printer),
         Command::Version => commands::version::run(&mut printer),
         Command::Mover(_) | Command::EmbeddedPodLauncher(_) => Ok(()),
+    };
+    match (result, target()) {
+        (Err(failure), Ok(target)) if asks => Err(connection::located(failure, &target)),
+        (result, _) => result,
     }
 }
 

@@ -47,7 +47,8 @@ pub(crate) async fn run(
         return match show(&pods, &arguments.object, arguments, printer).await {
             Err(failure) => {
                 let name = &arguments.object;
-                Err(kinds::or_named_elsewhere(&client, "pods", name, failure).await)
+                let failure = kinds::or_named_elsewhere(&client, "pods", name, failure).await;
+                Err(failure.or_hint("`syncline status` lists the replications: write source/NAME or destination/NAME; `syncline get pods -A` lists the pods"))
             }
             Ok(()) => Ok(()),
         };

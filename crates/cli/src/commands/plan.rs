@@ -1,6 +1,6 @@
 //! `syncline plan`: what the operator would do, read only.
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use jiff::Timestamp;
 use syncline_api::names::Side;
 use syncline_operator::kinds::Key;
@@ -19,13 +19,10 @@ use crate::settings::Target;
 /// It reads, validates and plans as the operator does, and writes nothing. What is shown is the next step of each; what
 /// follows depends on what the cluster makes of that.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("which").required(true).args(["names", "all"])))]
 pub(crate) struct Arguments {
     /// Which ones: source/NAME or destination/NAME
-    #[arg(
-        value_name = "KIND/NAME",
-        required_unless_present = "all",
-        conflicts_with = "all"
-    )]
+    #[arg(value_name = "KIND/NAME")]
     names: Vec<String>,
     /// Every replication
     #[arg(long)]
@@ -100,7 +97,12 @@ fn now() -> Timestamp {
 }
 
 fn failure(error: preview::Error) -> Failure {
-    Failure::from(anyhow::Error::new(error))
+    match error {
+        preview::Error::List { source, .. } if matches!(*source, kube::Error::Service(_)) => {
+            Failure::from(*source)
+        }
+        error => Failure::from(anyhow::Error::new(error)),
+    }
 }
 
 /// Reads `source/db`, `ReplicationDestination/db` and the like.

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
+use syncline_api::conditions::PRESERVED;
 use syncline_api::movers::TriggerSpec;
 use syncline_api::status::{Progress, Retry};
 use syncline_api::{GoDuration, ReplicationDestination, ReplicationSource};
@@ -40,6 +41,8 @@ struct Relationship {
     mover: &'static str,
     state: String,
     trouble: Option<String>,
+    /// What a transfer could not keep.
+    unpreserved: Option<String>,
     /// What is no trouble, but may not be what was meant.
     remark: Option<&'static str>,
     last: Option<Timestamp>,
@@ -61,7 +64,7 @@ pub(crate) async fn run(
     if all.is_empty() {
         let place = namespace.map_or_else(String::new, |name| format!(" in namespace {name}"));
         printer.note(&format!(
-            "There are no replications{place}. `syncline apply -f deploy/samples` makes some."
+            "There are no replications{place}. docs/first-replication.md shows how to make one."
         ));
         return Ok(());
     }
@@ -71,7 +74,8 @@ pub(crate) async fn run(
     printer.columns(&table(&all, now()))?;
     for relationship in &all {
         let remark = relationship.remark.map(str::to_owned);
-        for said in relationship.trouble.iter().chain(&remark) {
+        let told = [&relationship.trouble, &relationship.unpreserved, &remark];
+        for said in told.into_iter().flatten() {
             printer.line("")?;
             printer.line(&format!(
                 "{} {}/{}: {said}",
@@ -277,6 +281,10 @@ fn condition(conditions: &[Condition], paused: bool, retry: Option<&Retry>) -> R
             state
         },
         trouble,
+        unpreserved: conditions
+            .iter()
+            .find(|condition| condition.type_ == PRESERVED && condition.status == "False")
+            .map(|condition| condition.message.clone()),
         ..Relationship::default()
     }
 }
@@ -411,6 +419,21 @@ mod tests {
             Some("there is no Secret keys (3 failed tries)")
         );
         assert_eq!(one.state, "Error");
+    }
+
+    #[test]
+    fn what_was_not_preserved_is_told() {
+        let mut source = source();
+        let with = |status: &str| {
+            serde_json::from_value(json!({
+                "conditions": [{"type": "Preserved", "status": status, "reason": "X", "message": "owners", "lastTransitionTime": "2026-11-21T11:00:00Z"}],
+            }))
+            .unwrap()
+        };
+        source.status = with("False");
+        assert_eq!(of_source(&source).unpreserved.as_deref(), Some("owners"));
+        source.status = with("True");
+        assert_eq!(of_source(&source).unpreserved, None);
     }
 
     #[test]

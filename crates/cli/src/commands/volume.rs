@@ -76,6 +76,7 @@ pub(crate) async fn run(
     };
     match &arguments.verb {
         Verb::Add { name, path, scope } => {
+            check_name(name)?;
             let folder = folder(path, target.data_folder().as_deref())?;
             add(&client, &namespace_of(scope), name, &folder, printer).await
         }
@@ -149,12 +150,33 @@ async fn make_namespace(client: &Client, name: &str, printer: &mut Printer) -> R
     Ok(())
 }
 
+/// Refuses what the cluster would refuse as a part of the volume's name.
+fn check_name(name: &str) -> Result<(), Failure> {
+    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let part = |part: &str| {
+        let inner = part.bytes().all(|byte| alphanumeric(byte) || byte == b'-');
+        inner && !part.is_empty() && !part.starts_with('-') && !part.ends_with('-')
+    };
+    if name.split('.').all(part) {
+        return Ok(());
+    }
+    Err(Failure::new(format!("{name:?} is no name for a volume"))
+        .of_kind(Kind::Usage)
+        .hint("a name has the letters a to z, digits, '-' and '.', and begins and ends with a letter or a digit"))
+}
+
 /// The folder's true path: a name that is a link today may lead elsewhere tomorrow. The cluster's own data folder must
 /// neither lie in it (its copies would hold themselves) nor hold it.
 fn folder(path: &Path, data: Option<&Path>) -> Result<PathBuf, Failure> {
     let folder = path.canonicalize().map_err(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            let path = path.display();
+            return Failure::new(format!("there is no folder {path}"))
+                .hint(format!("`mkdir -p {path}` makes it"));
+        }
         Failure::from(
-            anyhow::Error::from(error).context(format!("there is no folder {}", path.display())),
+            anyhow::Error::from(error)
+                .context(format!("the folder {} cannot be reached", path.display())),
         )
     })?;
     if !folder.is_dir() {
@@ -394,6 +416,24 @@ mod tests {
         assert!(failure.causes().concat().ends_with(&uid), "{failure:?}");
         let mine = tempfile::tempdir().unwrap();
         assert!(readable(mine.path()).is_ok());
+    }
+
+    #[test]
+    fn a_name_that_the_cluster_would_refuse_is_told_with_the_rule() {
+        for name in ["photos", "photos-2.old", "0"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in ["Photos", "my_photos", "-x", "x-", "a..b", "", "a b"] {
+            assert_eq!(check_name(name).unwrap_err().kind.exit_code(), 2, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_can_be_made() {
+        let home = tempfile::tempdir().unwrap();
+        let failure = folder(&home.path().join("photos"), None).unwrap_err();
+        let hint = failure.hint_text().unwrap_or_default();
+        assert!(hint.starts_with("`mkdir -p "), "{failure:?}");
     }
 
     #[test]
