@@ -219,14 +219,18 @@ fn verdict(subject: &Subject, world: &World, state: &State) -> (Verdict, String)
         return (Verdict::Trouble, said.to_owned());
     }
     let runs = subject.state.last_sync_start_time.is_some();
+    // A run that is held up stays so until its pods tell otherwise; until then the status tells of it.
+    let present = subject.state.condition(SYNCHRONIZING);
+    let held = present.filter(|present| present.reason == ERROR);
     match &world.job {
         Some(job) if runs && is_of_volsync(job) => (
             Verdict::FinishesVolSync,
             "a run of VolSync's is under way; it is left to finish and counted".to_owned(),
         ),
-        _ if runs && state.last_sync_start_time.is_some() => {
-            (Verdict::GoesOn, "a run is under way and goes on".to_owned())
-        }
+        _ if runs && state.last_sync_start_time.is_some() => held.map_or_else(
+            || (Verdict::GoesOn, "a run is under way and goes on".to_owned()),
+            |held| (Verdict::Trouble, held.message.clone()),
+        ),
         _ if runs => (
             Verdict::GoesOn,
             "a run has ended and is recorded".to_owned(),
@@ -265,4 +269,35 @@ fn target_name(target: &Existing) -> String {
         Kind::Snapshot => "VolumeSnapshot",
     };
     format!("{kind}/{}", target.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_the_status_calls_held_up_is_trouble_until_its_pods_tell_otherwise() {
+        let running = |reason: &str| {
+            let source: ReplicationSource = serde_json::from_value(json!({
+                "metadata": {"name": "db", "namespace": "east"}, "spec": {"sourcePVC": "data", "rsync": {}},
+                "status": {"lastSyncStartTime": "2026-11-21T11:00:00Z", "conditions": [{
+                    "type": "Synchronizing", "status": "False", "reason": reason, "message": "the pod is refused",
+                    "lastTransitionTime": "2026-11-21T11:00:00Z"}]},
+            }))
+            .unwrap();
+            let subject = Subject::of_source(&source);
+            let goes_on = State {
+                conditions: Vec::new(),
+                ..subject.state.clone()
+            };
+            verdict(&subject, &World::default(), &goes_on)
+        };
+        assert_eq!(
+            running("Error"),
+            (Verdict::Trouble, "the pod is refused".to_owned())
+        );
+        assert_eq!(running("SyncInProgress").0, Verdict::GoesOn);
+    }
 }
