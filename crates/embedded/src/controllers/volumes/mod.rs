@@ -95,8 +95,9 @@ pub(super) fn consistency_annotations(copied: &Copied) -> Value {
     let unsettled = match &copied.settled {
         Settled::Yes => Value::Null,
         Settled::No { count, sample } => {
+            let noun = if *count == 1 { "entry" } else { "entries" };
             json!(format!(
-                "{count} entries changed during the last of {} passes: {}",
+                "{count} {noun} changed during the last of {} passes: {}",
                 copied.passes,
                 sample.join(", ")
             ))
