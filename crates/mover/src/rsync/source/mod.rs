@@ -299,12 +299,13 @@ fn guard_the_tree(settings: &SourceSettings) -> Result<bool, Fault> {
     let last_entries = match settings.last_entries {
         None => return Ok(false),
         Some(0) => return Ok(true),
-        Some(entries) => entries,
+        Some(1) => "1 entry".to_owned(),
+        Some(entries) => format!("{entries} entries"),
     };
     Err(Fault::new(
         api_reason::SOURCE_UNEXPECTEDLY_EMPTY,
         format!(
-            "the source volume is empty, but held {last_entries} entries when it was last sent, so nothing was touched at the \
+            "the source volume is empty, but held {last_entries} when it was last sent, so nothing was touched at the \
              destination; check that the right volume is mounted, or allow it once with the annotation {}=yes",
             labels::ALLOW_EMPTY_SOURCE
         ),
@@ -346,6 +347,8 @@ mod tests {
         let fault = guard_the_tree(&settings(data.path(), "17", "")).unwrap_err();
         assert_eq!(fault.reason, api_reason::SOURCE_UNEXPECTEDLY_EMPTY);
         assert!(fault.message.contains("17 entries"));
+        let fault = guard_the_tree(&settings(data.path(), "1", "")).unwrap_err();
+        assert!(fault.message.contains("held 1 entry when"));
         assert_eq!(guard_the_tree(&settings(data.path(), "17", "1")), Ok(true));
         std::fs::write(data.path().join("file"), "").unwrap();
         assert_eq!(guard_the_tree(&settings(data.path(), "17", "")), Ok(true));
