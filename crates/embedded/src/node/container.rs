@@ -168,9 +168,16 @@ impl Control {
                 () = reached(self.clock.as_ref(), deadline) => self.signal(SIGKILL).await,
             }
         };
+        // A container may have come and gone before its first report was read.
         while let Ok(Some(line)) = self.reports.next_line().await {
-            if let Some(Report::Failed { message }) = parse(&line) {
-                failure = Some(message);
+            match parse(&line) {
+                Some(Report::Started) => {
+                    if let Some(on_started) = on_started.take() {
+                        on_started().await;
+                    }
+                }
+                Some(Report::Failed { message }) => failure = Some(message),
+                None => {}
             }
         }
         let code = exit_code(status);
