@@ -10,10 +10,10 @@ use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Cluster, Who, fixture, scenario};
 use syncline_tests::parts::text;
 
+use crate::release::CHART;
 use crate::system::{System, helm};
 use crate::{needs, turn};
 
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm/syncline");
 const PLAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/install.yaml");
 
 /// The values of VolSync's chart, each with what the rendered objects say then and do not say without it. An empty text

@@ -7,6 +7,7 @@ use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Site, Who, scenario};
 use syncline_tests::parts::text;
 
+use crate::release::install_for;
 use crate::system::{System, helm};
 use crate::{needs, turn};
 
@@ -58,7 +59,9 @@ async fn comes_and_goes(stage: &Stage, definition: &str) -> Result<()> {
     let watched = stage.site("watched").await?;
     let home = stage.site_with("home", "restricted").await?;
     let image = System::of(&stage.cluster).await?.image().await?;
-    install(&home, &watched, &image)?;
+    // Its metrics are for everybody, so that it can be beside another one; its objects have the names that VolSync's have.
+    let values = "metrics.disableAuth=true,fullnameOverride=volsync";
+    install_for((&home, &watched), RELEASE, &image, values)?;
     leads_to_the_metrics(&home)?;
     let namespace = home.namespace.as_str();
     helm(
@@ -73,28 +76,6 @@ async fn comes_and_goes(stage: &Stage, definition: &str) -> Result<()> {
         "--output=name",
     ])?;
     ensure!(left.is_empty(), "{left}");
-    Ok(())
-}
-
-/// A release of one namespace, whose metrics are for everybody, so that it can be beside another one; its objects have the
-/// names that VolSync's have.
-fn install(home: &Site, watched: &Site, image: &str) -> Result<()> {
-    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm/syncline");
-    helm(
-        &home.cluster,
-        &[
-            "install",
-            RELEASE,
-            chart,
-            "--namespace",
-            &home.namespace,
-            "--wait",
-            "--timeout=3m",
-            "--set=manageCRDs=false,metrics.disableAuth=true,fullnameOverride=volsync",
-            &format!("--set=watchNamespace={}", watched.namespace),
-            &format!("--set=image.image={image}"),
-        ],
-    )?;
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use syncline_tests::parts::{
     tree_of_image,
 };
 
+use crate::release::install_for;
 use crate::system::{System, helm};
 use crate::{needs, turn};
 
@@ -43,7 +44,9 @@ async fn alone(stage: &Stage, system: &System) -> Result<()> {
     home.apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": PULL}, "type": "kubernetes.io/dockerconfigjson",
         "stringData": {".dockerconfigjson": "{\"auths\":{}}"}}))
         .await?;
-    let told = install(&home, &watched, &system.image().await?)?;
+    let pull = format!("imagePullSecrets[0].name={PULL}");
+    let image = system.image().await?;
+    let told = install_for((&home, &watched), RELEASE, &image, &pull)?;
     ensure!(
         told.contains("fill claims from a ReplicationDestination"),
         "{told}"
@@ -64,26 +67,6 @@ async fn alone(stage: &Stage, system: &System) -> Result<()> {
         &["uninstall", RELEASE, "--namespace", &home.namespace],
     )?;
     Ok(())
-}
-
-fn install(home: &Site, watched: &Site, image: &str) -> Result<String> {
-    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm/syncline");
-    helm(
-        &home.cluster,
-        &[
-            "install",
-            RELEASE,
-            chart,
-            "--namespace",
-            &home.namespace,
-            "--wait",
-            "--timeout=3m",
-            "--set=manageCRDs=false",
-            &format!("--set=watchNamespace={}", watched.namespace),
-            &format!("--set=image.image={image}"),
-            &format!("--set=imagePullSecrets[0].name={PULL}"),
-        ],
-    )
 }
 
 /// A whole sync, from one volume of the namespace to another.

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use syncline_testkit::Cluster;
 use syncline_testkit::cluster::{OPERATOR, Real, SYSTEM};
 use syncline_testkit::scenario::Stage;
+use syncline_testkit::{Cluster, Site};
 use syncline_tests::parts::text;
 
 use crate::system::{System, helm};
@@ -72,4 +72,30 @@ pub(crate) fn must_be_the_same(now: &Value, before: &Value) -> Result<()> {
     }
     ensure!(text(now, "/metadata/uid").is_some(), "{now}");
     Ok(())
+}
+
+/// Installs a second release that looks after one namespace only, without the definitions, which the first one has. Returns
+/// what helm says.
+pub(crate) fn install_for(
+    (home, watched): (&Site, &Site),
+    name: &str,
+    image: &str,
+    values: &str,
+) -> Result<String> {
+    helm(
+        &home.cluster,
+        &[
+            "install",
+            name,
+            CHART,
+            "--namespace",
+            &home.namespace,
+            "--wait",
+            "--timeout=3m",
+            "--set=manageCRDs=false",
+            &format!("--set=watchNamespace={}", watched.namespace),
+            &format!("--set=image.image={image}"),
+            &format!("--set={values}"),
+        ],
+    )
 }

@@ -11,6 +11,8 @@ use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Cluster, Site};
 use syncline_tests::parts::text;
 
+use crate::release::CHART;
+
 /// What a helm command prints that must succeed.
 pub(crate) fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
     let program = std::env::var_os("HELM").unwrap_or_else(|| "helm".into());
@@ -61,8 +63,7 @@ impl System {
 
     /// Gives the installed chart other values, as one who has helm does.
     pub(crate) async fn set(&self, values: &str) -> Result<()> {
-        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm/syncline");
-        let upgrade = ["upgrade", OPERATOR, chart, "--namespace", SYSTEM];
+        let upgrade = ["upgrade", OPERATOR, CHART, "--namespace", SYSTEM];
         // With `--reuse-values` a value that is set to null stays what it was.
         let values = ["--reset-then-reuse-values", "--set", values];
         let patience = ["--wait", "--timeout", "3m"];

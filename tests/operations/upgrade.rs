@@ -6,13 +6,13 @@ use syncline_testkit::{Who, scenario};
 use syncline_tests::midway::Held;
 use syncline_tests::parts::synced;
 
+use crate::release::CHART;
 use crate::system::{System, Version};
 use crate::{needs, turn};
 
 /// Name the image of the version before this one and the folder of its chart.
 const PREVIOUS_IMAGE: &str = "SYNCLINE_E2E_PREVIOUS_IMAGE";
 const PREVIOUS_CHART: &str = "SYNCLINE_E2E_PREVIOUS_CHART";
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm/syncline");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_survives_the_upgrade_from_the_previous_version() -> Result<()> {

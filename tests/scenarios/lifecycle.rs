@@ -6,8 +6,8 @@ use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Cluster, Site, Who, scenario};
 
 use crate::parts::{
-    SYNC_CAP, condition, fill_plain, image_after, is, manually, must_be_alike, over, put, receiver,
-    source, synced, text, tree_of_image,
+    SYNC_CAP, condition, empty_folder, fill_plain, image_after, is, manually, must_be_alike, over,
+    put, receiver, source, synced, text, tree_of_image,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +83,7 @@ async fn a_source_that_has_lost_everything_is_not_sent_unless_that_is_allowed_on
         let image = image_after(&west, "copy", None).await?;
 
         data.edit(|folder| {
-            empty(folder)?;
+            empty_folder(folder)?;
             Ok(std::fs::create_dir(folder.join("lost+found"))?)
         })
         .await?;
@@ -107,18 +107,6 @@ async fn a_source_that_has_lost_everything_is_not_sent_unless_that_is_allowed_on
         Ok(())
     })
     .await
-}
-
-fn empty(folder: &std::path::Path) -> Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            std::fs::remove_dir_all(path)?;
-        } else {
-            std::fs::remove_file(path)?;
-        }
-    }
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

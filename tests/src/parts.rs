@@ -1,5 +1,6 @@
 //! What scenarios are made of: manifests of a relationship, and looks at how far it is.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -175,4 +176,17 @@ pub fn is(object: &Value, kind: &str, status: &str, reason: &str) -> bool {
     condition(object, kind).is_some_and(|condition| {
         text(condition, "/status") == Some(status) && text(condition, "/reason") == Some(reason)
     })
+}
+
+/// Removes everything in a folder.
+pub fn empty_folder(folder: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            std::fs::remove_dir_all(path)?;
+        } else {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }

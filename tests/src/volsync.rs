@@ -1,12 +1,10 @@
 //! What VolSync leaves when it is scaled down: its definitions of the kinds, and a run in flight.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use syncline_testkit::{Site, Volume};
 
-use crate::parts::{SYNC_CAP, condition, is, manually, over, text};
+use crate::parts::{SYNC_CAP, condition, empty_folder, is, manually, over, text};
 
 const OBJECTS: &str = include_str!("../takeover/volsync/objects.yaml");
 /// What VolSync keeps of the log of that Job.
@@ -52,7 +50,7 @@ pub async fn refuses_an_emptied_volume(east: &Site, source: Value, data: &Volume
     ensure!(kept.is_none(), "the field is not pruned: {rested}");
     remembers(&rested, "lastSyncedEntries")
         .with_context(|| format!("nothing is remembered in {rested}"))?;
-    data.edit(empty).await?;
+    data.edit(empty_folder).await?;
     east.apply(manually(source, "emptied")).await?;
     let patient = east.within(SYNC_CAP);
     let failed = |object: &Value| {
@@ -80,18 +78,6 @@ fn remembers(object: &Value, what: &str) -> Option<String> {
     text(object, "/metadata/annotations/syncline.dev~1status")
         .filter(|kept| kept.contains(what))
         .map(str::to_owned)
-}
-
-fn empty(folder: &Path) -> Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            std::fs::remove_dir_all(path)?;
-        } else {
-            std::fs::remove_file(path)?;
-        }
-    }
-    Ok(())
 }
 
 /// The source whose run VolSync's objects of `objects.yaml` are, with `more` laid over it, and the Secret that it names.

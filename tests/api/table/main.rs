@@ -49,20 +49,11 @@ mod tests {
                 record(name, &story, &site).await;
             } else {
                 let found = play_on(name, &story, &site).await;
-                surprises.extend(
-                    found
-                        .into_iter()
-                        .map(|text| format!("{}: {text}", site.title())),
-                );
+                surprises.extend(titled(&site, found));
             }
             site.stop().await;
         }
-        let count = surprises.len();
-        assert!(
-            surprises.is_empty(),
-            "{count} rows of {name}:\n\n{}",
-            surprises.join("\n\n")
-        );
+        must_be_none(name, &surprises);
     }
 
     /// Runs a session of kubectl on every cluster of this run.
@@ -75,28 +66,15 @@ mod tests {
                     session.record(name, &site);
                     return (site, Vec::new());
                 }
-                let left_out = if site.is_embedded() {
-                    left_out_of(name)
-                } else {
-                    Vec::new()
-                };
+                let left_out = left_out_at(&site, name);
                 let found = session.play(name, &site, &left_out);
                 (site, found)
             });
             let (site, found) = played.await.unwrap();
-            surprises.extend(
-                found
-                    .into_iter()
-                    .map(|text| format!("{}: {text}", site.title())),
-            );
+            surprises.extend(titled(&site, found));
             site.stop().await;
         }
-        let count = surprises.len();
-        assert!(
-            surprises.is_empty(),
-            "{count} rows of {name}:\n\n{}",
-            surprises.join("\n\n")
-        );
+        must_be_none(name, &surprises);
     }
 
     async fn play_on(name: &str, story: &Story, site: &Site) -> Vec<String> {
@@ -146,6 +124,30 @@ mod tests {
         rows::record(name, &lines);
     }
 
+    /// What was found at a site, with its title.
+    fn titled(site: &Site, found: Vec<String>) -> impl Iterator<Item = String> {
+        found
+            .into_iter()
+            .map(move |text| format!("{}: {text}", site.title()))
+    }
+
+    fn must_be_none(name: &str, surprises: &[String]) {
+        let count = surprises.len();
+        assert!(
+            surprises.is_empty(),
+            "{count} rows of {name}:\n\n{}",
+            surprises.join("\n\n")
+        );
+    }
+
+    fn left_out_at(site: &Site, story: &str) -> Vec<String> {
+        if site.is_embedded() {
+            left_out_of(story)
+        } else {
+            Vec::new()
+        }
+    }
+
     fn left_out_of(story: &str) -> Vec<String> {
         let of_story = |entry: &LeftOut| entry.story == story;
         rows::left_out()
@@ -163,26 +165,13 @@ mod tests {
             if site.is_recorded() {
                 play.record(name, &site).await;
             } else {
-                let left_out = if site.is_embedded() {
-                    left_out_of(name)
-                } else {
-                    Vec::new()
-                };
+                let left_out = left_out_at(&site, name);
                 let found = play.play(name, &site, &left_out).await;
-                surprises.extend(
-                    found
-                        .into_iter()
-                        .map(|text| format!("{}: {text}", site.title())),
-                );
+                surprises.extend(titled(&site, found));
             }
             site.stop().await;
         }
-        let count = surprises.len();
-        assert!(
-            surprises.is_empty(),
-            "{count} rows of {name}:\n\n{}",
-            surprises.join("\n\n")
-        );
+        must_be_none(name, &surprises);
     }
 
     #[tokio::test(flavor = "multi_thread")]
