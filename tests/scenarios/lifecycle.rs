@@ -88,11 +88,7 @@ async fn a_source_that_has_lost_everything_is_not_sent_unless_that_is_allowed_on
         })
         .await?;
         east.apply(manually(manifest.clone(), "second")).await?;
-        let refused = |object: &Value| {
-            let found = condition(object, "Synchronizing").filter(|found| text(found, "/reason") == Some("Error"))?;
-            text(found, "/message").map(str::to_owned)
-        };
-        let message = east.within(SYNC_CAP).wait("ReplicationSource", "copy", "a refusal", refused).await?;
+        let message = refusal(&east).await?;
         assert!(message.contains("empty") && message.contains("syncline.dev/allow-empty-source"), "{message}");
         let kept = west.get("ReplicationDestination", "copy").await?;
         assert_eq!(text(&kept, "/status/latestImage/name"), Some(image.as_str()));
@@ -107,6 +103,59 @@ async fn a_source_that_has_lost_everything_is_not_sent_unless_that_is_allowed_on
         Ok(())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_made_anew_on_an_empty_volume_does_not_empty_the_copy() -> Result<()> {
+    scenario(
+        Cluster::shared(Who::Caller).await?,
+        "anew",
+        |stage| async move {
+            let (east, west) = (stage.site("east").await?, stage.site("west").await?);
+            let data = east.volume("data").await?;
+            fill_plain(&data, 10, 1).await?;
+            let full = data.tree().await?;
+            let peer = receiver(&east, &west, "copy", json!({})).await?;
+            let of = |claim| source("copy", claim, &peer, json!({"copyMethod": "Direct"}));
+            east.apply(manually(of("data"), "first")).await?;
+            synced(&east, "copy", "first").await?;
+            let image = image_after(&west, "copy", None).await?;
+
+            east.delete("ReplicationSource", "copy").await?;
+            east.wait_gone("ReplicationSource", "copy").await?;
+            east.volume("fresh").await?;
+            east.apply(manually(of("fresh"), "second")).await?;
+            let message = refusal(&east).await?;
+            assert!(
+                message.contains("empty") && message.contains("syncline.dev/allow-empty-source"),
+                "{message}"
+            );
+            let kept = west.get("ReplicationDestination", "copy").await?;
+            assert_eq!(
+                text(&kept, "/status/latestImage/name"),
+                Some(image.as_str())
+            );
+            must_be_alike(&full, &tree_of_image(&west, &image).await?)?;
+
+            east.apply(manually(of("data"), "third")).await?;
+            synced(&east, "copy", "third").await?;
+            let next = image_after(&west, "copy", Some(&image)).await?;
+            must_be_alike(&full, &tree_of_image(&west, &next).await?)
+        },
+    )
+    .await
+}
+
+/// What the source `copy` says about a run that it refuses.
+async fn refusal(site: &Site) -> Result<String> {
+    let refused = |object: &Value| {
+        let found = condition(object, "Synchronizing")
+            .filter(|found| text(found, "/reason") == Some("Error"))?;
+        text(found, "/message").map(str::to_owned)
+    };
+    let site = site.within(SYNC_CAP);
+    site.wait("ReplicationSource", "copy", "a refusal", refused)
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
