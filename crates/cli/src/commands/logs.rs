@@ -1,5 +1,7 @@
 //! `syncline logs`.
 
+use std::borrow::Cow;
+
 use clap::Args;
 use futures::{AsyncBufRead, AsyncBufReadExt};
 use k8s_openapi::api::batch::v1::Job;
@@ -7,8 +9,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
+use syncline_api::report;
 
 use crate::args::Scope;
+use crate::commands::status::percent;
 use crate::connection::connect;
 use crate::failure::{Failure, Kind};
 use crate::kinds;
@@ -44,7 +48,15 @@ pub(crate) async fn run(
         .unwrap_or_else(|| client.default_namespace());
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let Some((kind, name)) = arguments.object.split_once('/') else {
-        return match show(&pods, &arguments.object, arguments, printer).await {
+        return match show(
+            &pods,
+            &arguments.object,
+            arguments,
+            Lines::AsPrinted,
+            printer,
+        )
+        .await
+        {
             Err(failure) => {
                 let name = &arguments.object;
                 let failure = kinds::or_named_elsewhere(&client, "pods", name, failure).await;
@@ -55,7 +67,7 @@ pub(crate) async fn run(
     };
     let served = kinds::resolve(&client, kind).await?;
     if served.resource.kind == "Pod" {
-        return match show(&pods, name, arguments, printer).await {
+        return match show(&pods, name, arguments, Lines::AsPrinted, printer).await {
             Err(failure) => Err(kinds::or_elsewhere(&client, &served, name, failure).await),
             Ok(()) => Ok(()),
         };
@@ -73,7 +85,7 @@ pub(crate) async fn run(
     .await?
     {
         printer.note(&format!("pod {pod}:"));
-        return show(&pods, &pod, arguments, printer).await;
+        return show(&pods, &pod, arguments, Lines::ForPeople, printer).await;
     }
     let logs = object
         .data
@@ -140,10 +152,20 @@ async fn latest_pod(
     Ok(pods.last().map(ResourceExt::name_any))
 }
 
+/// How a pod's lines are shown.
+#[derive(Clone, Copy)]
+enum Lines {
+    /// Byte by byte, as `kubectl logs` does.
+    AsPrinted,
+    /// A mover's lines for the operator are left out (its report) or put into words (its progress).
+    ForPeople,
+}
+
 async fn show(
     pods: &Api<Pod>,
     name: &str,
     arguments: &Arguments,
+    lines: Lines,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let parameters = LogParams {
@@ -152,24 +174,43 @@ async fn show(
         ..LogParams::default()
     };
     let stream = pods.log_stream(name, &parameters).await?;
-    copy(stream, printer).await
+    copy(stream, lines, printer).await
 }
 
-async fn copy(stream: impl AsyncBufRead, printer: &mut Printer) -> Result<(), Failure> {
+async fn copy(
+    stream: impl AsyncBufRead,
+    lines: Lines,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
     let mut stream = std::pin::pin!(stream);
-    loop {
-        let chunk = stream.fill_buf().await?;
-        if chunk.is_empty() {
-            return Ok(());
+    let mut line = Vec::new();
+    while stream.read_until(b'\n', &mut line).await? > 0 {
+        match lines {
+            Lines::AsPrinted => printer.raw(&line)?,
+            Lines::ForPeople => printer.raw(&for_people(&line))?,
         }
-        printer.raw(chunk)?;
-        let length = chunk.len();
-        stream.consume_unpin(length);
+        line.clear();
+    }
+    Ok(())
+}
+
+/// A mover's line as people want to read it; empty where it is for the operator alone.
+fn for_people(line: &[u8]) -> Cow<'_, [u8]> {
+    let text = String::from_utf8_lossy(line);
+    if report::parse_report_line(&text).is_some() {
+        return Cow::Borrowed(&[]);
+    }
+    match report::parse_line(&text) {
+        Some(progress) => Cow::Owned(format!("{}\n", percent(&progress)).into_bytes()),
+        None => Cow::Borrowed(line),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use syncline_api::report::{Report, Role};
+    use syncline_api::status::Progress;
+
     use super::*;
 
     #[test]
@@ -180,5 +221,24 @@ mod tests {
         assert_eq!(last_lines(text, Some(0)), "");
         assert_eq!(last_lines(text, None), text);
         assert_eq!(last_lines(text, Some(-1)), text);
+    }
+
+    #[test]
+    fn what_a_mover_prints_for_the_operator_is_left_out_or_put_into_words() {
+        let done = Report::successful("rsync", Role::Source).to_line(true);
+        assert_eq!(for_people(done.as_bytes()), b"".as_slice());
+        let half = Progress {
+            phase: Some("Transferring".to_owned()),
+            bytes_done: Some(1),
+            bytes_total: Some(2),
+            ..Progress::default()
+        };
+        assert_eq!(
+            for_people(half.to_line().as_bytes()),
+            b"Transferring 50%\n".as_slice()
+        );
+        for said in ["Rsync completed in 1s\n", "{\"a\": 1}\n", "no end of line"] {
+            assert_eq!(for_people(said.as_bytes()), said.as_bytes());
+        }
     }
 }

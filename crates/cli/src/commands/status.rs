@@ -289,7 +289,8 @@ fn condition(conditions: &[Condition], paused: bool, retry: Option<&Retry>) -> R
     }
 }
 
-fn percent(progress: &Progress) -> String {
+/// A phase and how far it has come, such as `Transferring 25%`.
+pub(super) fn percent(progress: &Progress) -> String {
     let phase = progress.phase.as_deref().unwrap_or("Working");
     match (progress.bytes_done, progress.bytes_total) {
         (Some(done), Some(total)) if total > 0 => {

@@ -256,10 +256,14 @@ fn volume_name(namespace: &str, name: &str) -> String {
     format!("adopted-{namespace}-{name}")
 }
 
-/// The size of the file system that holds the folder, in bytes: an adopted folder has no limit of its own.
+/// The size of the file system that holds the folder, in whole mebibytes as people write it: an adopted folder has no limit
+/// of its own.
 fn capacity(folder: &Path) -> Result<String, Failure> {
     let space = rustix::fs::statvfs(folder).map_err(std::io::Error::from)?;
-    Ok((space.f_blocks * space.f_frsize).to_string())
+    Ok(format!(
+        "{}Mi",
+        (space.f_blocks * space.f_frsize).div_ceil(1 << 20)
+    ))
 }
 
 fn volume_manifest(
