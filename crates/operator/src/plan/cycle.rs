@@ -378,7 +378,7 @@ fn say_what_was_lost(draft: &mut Draft<'_>, input: &Input<'_>, words: &Words) {
     let message = format!(
         "the rights of the movers did not suffice to preserve: {lost}; owners, groups and the root folder are kept when the movers of \
          both sides run without moverSecurityContext, or with the annotation volsync.backube/privileged-movers: \"true\" on their \
-         namespaces; device files and attributes of the system take more than that gives"
+         namespaces (on the embedded cluster: when `syncline up` is run by root); device files and attributes of the system take more than that gives"
     );
     let condition = conditions::not_preserved(input.subject.generation, message);
     conditions::set(&mut draft.state.conditions, condition, input.now());

@@ -220,7 +220,7 @@ pub enum Fault {
     },
     /// The namespace does not let the mover's pod in.
     #[error(
-        "namespace {namespace} enforces the pod security level {level}, which refuses the mover's pod ({details}); {cure}; the run then goes on by itself"
+        "namespace {namespace} enforces the pod security level {level}, which refuses the mover's pod: {cure}; the run then goes on by itself (refused: {details})"
     )]
     PodSecurity {
         /// The namespace.
