@@ -114,11 +114,15 @@ impl Demo {
         self.catch_point_in_time().await?;
         let start = Instant::now();
         drop(hold);
-        show::say("it fired:");
-        self.show_resources()?;
+        show::say("it fired");
         // One scheduled run is enough: a manual tag that has been served already means "no further run".
         sites::source(&self.primary, &self.address, json!({"manual": "done"})).await?;
-        self.watch_and_check("by the schedule", start, before).await
+        let row = self
+            .watch_and_check("by the schedule", start, before)
+            .await?;
+        show::say("and afterwards:");
+        self.show_resources()?;
+        Ok(row)
     }
 
     fn hold_unless_atomic(&self) -> Option<std::sync::MutexGuard<'_, ()>> {
