@@ -26,7 +26,17 @@ pub(crate) enum LockError {
 /// The right to use a data folder. It ends with this value, or with the process.
 #[derive(Debug)]
 pub(crate) struct DataLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for DataLock {
+    /// Closing the file is not enough: a process that another thread is just starting has a copy of it until it executes
+    /// its program, and a lock holds as long as any copy is open.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+            tracing::debug!(%error, "the data folder's lock ends with the process");
+        }
+    }
 }
 
 impl DataLock {
@@ -59,6 +69,24 @@ impl DataLock {
         file.set_len(0).map_err(fault)?;
         file.rewind().map_err(fault)?;
         writeln!(file, "{}", std::process::id()).map_err(fault)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_free_again_although_a_process_that_is_being_started_still_has_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = DataLock::take(folder.path()).unwrap();
+        let _inherited = lock.file.try_clone().unwrap();
+        assert!(matches!(
+            DataLock::take(folder.path()),
+            Err(LockError::Held { .. })
+        ));
+        drop(lock);
+        DataLock::take(folder.path()).unwrap();
     }
 }
