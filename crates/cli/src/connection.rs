@@ -39,19 +39,26 @@ pub(crate) async fn connect(target: &Target) -> Result<Client, Failure> {
 
 /// Says of a failure which cluster it is that does not answer, and which file names it.
 pub(crate) fn located(failure: Failure, target: &Target) -> Failure {
+    match place(target) {
+        Some(place) => failure.of_cluster(&place),
+        None => failure,
+    }
+}
+
+/// The cluster's address and the file that names it; `None` when none can be read.
+pub(crate) fn place(target: &Target) -> Option<String> {
     let file = target.kubeconfig().map_or_else(
         || "$KUBECONFIG".to_owned(),
         |path| path.display().to_string(),
     );
-    let kubeconfig = read(target).ok();
-    let server = kubeconfig
-        .as_ref()
-        .and_then(current)
-        .and_then(|cluster| cluster.server.as_deref());
-    match server {
-        Some(server) => failure.of_cluster(&format!("{server} (kubeconfig {file})")),
-        None => failure,
-    }
+    let kubeconfig = read(target).ok()?;
+    let server = current(&kubeconfig)?.server.as_deref()?;
+    Some(format!("{server} (kubeconfig {file})"))
+}
+
+/// ` on SERVER (kubeconfig FILE)`, for answers that say that nothing is there: whoever asks the wrong cluster has to see it.
+pub(crate) fn on(target: &Target) -> String {
+    place(target).map_or_else(String::new, |place| format!(" on {place}"))
 }
 
 fn read(target: &Target) -> Result<Kubeconfig, Failure> {

@@ -27,11 +27,11 @@ fn schedule(message: &str) -> Option<String> {
     rest.contains("should match").then(|| {
         let count = value
             .split_whitespace()
-            .filter(|word| !word.starts_with("CRON_TZ="))
+            .filter(|word| !word.starts_with("CRON_TZ=") && !word.starts_with("TZ="))
             .count();
         match count {
             _ if value.starts_with('@') => form.to_owned(),
-            5 => format!("{form}; each field is *, */N, or numbers as in 1,2 or 1-5"),
+            5 => format!("{form}; each field is *, */N, or numbers as in 1,2 or 1-5; names such as mon or jan are not taken"),
             1 => format!("{form}; this one has 1 field"),
             _ => format!("{form}; this one has {count} fields"),
         }
@@ -63,5 +63,7 @@ mod tests {
         assert!(told("* * *").ends_with("this one has 3 fields"));
         assert!(!told("@often").contains("this one"));
         assert!(told("x * * * *").contains("each field is"));
+        assert!(told("TZ=Europe/Paris 0 2 * * mon").contains("names such as mon"));
+        assert!(told("TZ=Europe/Paris 0 2 * *").ends_with("this one has 4 fields"));
     }
 }

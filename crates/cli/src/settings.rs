@@ -73,7 +73,7 @@ impl Target {
 }
 
 /// Which cluster is meant: what is said on the command line comes first (`--kubeconfig`, then `--data`), then
-/// `$KUBECONFIG`, then the embedded cluster of the default folder.
+/// `$KUBECONFIG`, then the embedded cluster of the default folder; where there is none, kubectl's own `~/.kube/config`.
 pub(crate) fn target(global: &Global, environment: &Environment) -> Result<Target, Failure> {
     if let Some(path) = &global.kubeconfig {
         return Ok(Target::Kubeconfig(path.clone()));
@@ -84,7 +84,13 @@ pub(crate) fn target(global: &Global, environment: &Environment) -> Result<Targe
     if let Some(list) = &environment.kubeconfig {
         return Ok(Target::Environment(list.clone()));
     }
-    data_folder(global, environment).map(Target::Data)
+    let folder = data_folder(global, environment)?;
+    let of_kubectl = environment
+        .home
+        .as_ref()
+        .map(|home| home.join(".kube/config"))
+        .filter(|file| file.exists() && !folder.join(KUBECONFIG).exists());
+    Ok(of_kubectl.map_or(Target::Data(folder), Target::Kubeconfig))
 }
 
 /// The data folder: `--data`, else `$XDG_DATA_HOME/syncline`, else `~/.local/share/syncline`.
@@ -132,6 +138,24 @@ mod tests {
             target.kubeconfig(),
             Some("/home/ann/.local/share/syncline/kubeconfig".into())
         );
+    }
+
+    #[test]
+    fn without_an_embedded_cluster_kubectls_own_kubeconfig_is_taken() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(".kube/config");
+        std::fs::create_dir(home.path().join(".kube")).unwrap();
+        std::fs::write(&file, "").unwrap();
+        let environment = Environment {
+            home: Some(home.path().to_owned()),
+            ..Environment::default()
+        };
+        let found = || target(&Global::default(), &environment).unwrap();
+        assert_eq!(found(), Target::Kubeconfig(file));
+        let data = home.path().join(".local/share/syncline");
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(data.join(KUBECONFIG), "").unwrap();
+        assert_eq!(found(), Target::Data(data));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use syncline_operator::preview::{self, Preview, Verdict};
 
 use crate::args::Overview;
 use crate::commands::operator::movers;
-use crate::connection::connect;
+use crate::connection::{connect, on};
 use crate::failure::{Failure, Kind};
 use crate::printer::Printer;
 use crate::settings::Target;
@@ -77,7 +77,7 @@ pub(crate) async fn run(
             None => return Err(Failure::new(format!("there is no {key}")).of_kind(Kind::NotFound)),
         }
     }
-    print(arguments, &previews, printer)
+    print(arguments, &previews, target, printer)
 }
 
 fn options(arguments: &Arguments, target: &Target) -> Result<Options, Failure> {
@@ -129,6 +129,7 @@ fn key(text: &str, namespace: &str) -> Result<Key, Failure> {
 fn print(
     arguments: &Arguments,
     previews: &[Preview],
+    target: &Target,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     if arguments.output == Some(Format::Json) {
@@ -137,7 +138,7 @@ fn print(
         return Ok(());
     }
     if previews.is_empty() {
-        printer.note("There are no replications.");
+        printer.note(&format!("There are no replications{}.", on(target)));
         return Ok(());
     }
     printer.columns(&table(previews))?;

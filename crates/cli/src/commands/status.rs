@@ -13,7 +13,7 @@ use syncline_api::status::{Progress, Retry};
 use syncline_api::{GoDuration, ReplicationDestination, ReplicationSource};
 
 use crate::args::Overview;
-use crate::connection::connect;
+use crate::connection::{connect, on};
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::settings::Target;
@@ -63,9 +63,7 @@ pub(crate) async fn run(
     let mut all = relationships(&client, namespace).await?;
     if all.is_empty() {
         let place = namespace.map_or_else(String::new, |name| format!(" in namespace {name}"));
-        printer.note(&format!(
-            "There are no replications{place}. docs/first-replication.md shows how to make one."
-        ));
+        printer.note(&format!("There are no replications{place}{}.", on(target)));
         return Ok(());
     }
     all.sort_by(|one, other| {

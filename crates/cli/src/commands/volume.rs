@@ -120,7 +120,11 @@ async fn add(
     };
     let waiting = tokio::time::timeout(BIND_CAP, await_condition(claims, name, bound));
     let waited = waiting.await.map_err(|_| {
-        Failure::new(format!("the volume {name} is not bound after {BIND_CAP:?}")).hint(format!(
+        Failure::new(format!(
+            "the volume {name} is not bound after {} seconds",
+            BIND_CAP.as_secs()
+        ))
+        .hint(format!(
             "`syncline get events -n {namespace}` tells what the cluster says of it"
         ))
     })?;
@@ -251,9 +255,10 @@ async fn already(
     .hint("choose another name"))
 }
 
-/// Names of volumes are of the whole cluster, those of claims of a namespace.
+/// Names of volumes are of the whole cluster, those of claims of a namespace. A namespace's name holds no dot, so that no two
+/// claims share a volume.
 fn volume_name(namespace: &str, name: &str) -> String {
-    format!("adopted-{namespace}-{name}")
+    format!("adopted.{namespace}.{name}")
 }
 
 /// The size of the file system that holds the folder, in whole mebibytes as people write it: an adopted folder has no limit
@@ -395,7 +400,7 @@ async fn remove(
             ))
             .of_kind(Kind::Failed)
             .hint(format!(
-                "`syncline delete pvc {name} -n {namespace}` deletes it with its data"
+                "`syncline volume list` shows which are; what the cluster made itself holds its data, and `syncline delete pvc {name} -n {namespace}` would delete both"
             ))
         })?;
     claims.delete(name, &DeleteParams::default()).await?;
