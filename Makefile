@@ -9,19 +9,23 @@ RUN_TOOLS := openssh-server openssh-client rsync sqlite3
 TEST_THREADS ?= 4
 TEST_TOOLS := $(RUN_TOOLS) acl attr btrfs-progs util-linux xfsprogs
 
-.PHONY: help demo build release test e2e bench lint fmt crds rbac cluster cluster-down
+.PHONY: help demo rust build release test e2e bench lint fmt crds rbac cluster cluster-down
 
 help: ## Show the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: release ## Replicate real data on the embedded cluster, and show it (KEEP=1 leaves it running)
+demo: rust ## Replicate real data on the embedded cluster, and show it (KEEP=1 leaves it running)
 	@tests/tools/ensure-tools $(RUN_TOOLS) $(if $(filter 0,$(shell id -u)),btrfs-progs,)
+	@$(MAKE) --no-print-directory release
 	@$(RELEASE)/xtask demo --binary $(RELEASE)/syncline $(if $(KEEP),--keep,)
 
-build: ## Build the programs for development
+rust:
+	@command -v $(CARGO) >/dev/null || { echo "error: Rust is missing. Cure: https://rustup.rs, 1.90 or newer" >&2; exit 1; }
+
+build: rust ## Build the programs for development
 	$(CARGO) build --locked
 
-release: ## Build the static binary
+release: rust ## Build the static binary
 	$(STATIC) --package syncline-cli --package xtask
 
 test: lint ## Everything that needs no real cluster: lints, unit, interop, scenarios
@@ -29,22 +33,22 @@ test: lint ## Everything that needs no real cluster: lints, unit, interop, scena
 	$(CARGO) build --locked --workspace --all-targets
 	KUBECTL="$$(tests/tools/fetch-kubectl)" RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace
 
-cluster: ## A single-node Kubernetes for tests: builds it once (Go 1.26 or newer), starts it, prints its kubeconfig
+cluster: rust ## A single-node Kubernetes for tests: builds it once (Go 1.26 or newer), starts it, prints its kubeconfig
 	@$(CARGO) build --locked --quiet --package syncline-test-cluster --package syncline-csi-driver
 	@kubeconfig=$$(target/debug/test-cluster up) && tools=$$(target/debug/test-cluster tools) && \
 		echo "$$kubeconfig" && echo "export KUBECONFIG=$$kubeconfig PATH=$$tools:\$$PATH"
 
-cluster-down: ## End it and remove all of it
+cluster-down: rust ## End it and remove all of it
 	@$(CARGO) build --locked --quiet --package syncline-test-cluster
 	@target/debug/test-cluster down
 
-e2e: ## Everything that needs a real cluster: it is built, started and taken down (KEEP=1 leaves it running)
+e2e: rust ## Everything that needs a real cluster: it is built, started and taken down (KEEP=1 leaves it running)
 	@tests/tools/e2e
 
-bench: ## Measure the operator on a real cluster, beside what the cluster alone needs
+bench: rust ## Measure the operator on a real cluster, beside what the cluster alone needs
 	@bench/run
 
-lint: ## Formatting, clippy, layers, CRDs, permissions, documentation, licences
+lint: rust ## Formatting, clippy, layers, CRDs, permissions, documentation, licences
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets
 	$(CARGO) run --locked --quiet --package xtask -- check-layers
