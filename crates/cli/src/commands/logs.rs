@@ -155,7 +155,7 @@ async fn latest_pod(
 /// How a pod's lines are shown.
 #[derive(Clone, Copy)]
 enum Lines {
-    /// Byte by byte, as `kubectl logs` does.
+    /// As it comes, also a line without an end, as `kubectl logs` does.
     AsPrinted,
     /// A mover's lines for the operator are left out (its report) or put into words (its progress).
     ForPeople,
@@ -183,13 +183,23 @@ async fn copy(
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let mut stream = std::pin::pin!(stream);
-    let mut line = Vec::new();
-    while stream.read_until(b'\n', &mut line).await? > 0 {
-        match lines {
-            Lines::AsPrinted => printer.raw(&line)?,
-            Lines::ForPeople => printer.raw(&for_people(&line))?,
+    match lines {
+        Lines::AsPrinted => loop {
+            let piece = stream.fill_buf().await?;
+            if piece.is_empty() {
+                break;
+            }
+            printer.raw(piece)?;
+            let length = piece.len();
+            stream.as_mut().consume(length);
+        },
+        Lines::ForPeople => {
+            let mut line = Vec::new();
+            while stream.read_until(b'\n', &mut line).await? > 0 {
+                printer.raw(&for_people(&line))?;
+                line.clear();
+            }
         }
-        line.clear();
     }
     Ok(())
 }
