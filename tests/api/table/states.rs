@@ -42,11 +42,7 @@ pub(crate) fn read(event: &Value, namespace: &str) -> Option<Seen> {
         if deleted {
             return None;
         }
-        // Two controllers that delete the same thing at once: now and then one finds it gone.
-        if object["reason"] == "SnapshotContentObjectDeleteError" {
-            return None;
-        }
-        return Some(said(object));
+        return (!is_of_the_moment(object)).then(|| said(object));
     }
     let state = if deleted {
         Some("gone".to_owned())
@@ -66,6 +62,21 @@ pub(crate) fn read(event: &Value, namespace: &str) -> Option<Seen> {
         generated,
         state,
     })
+}
+
+/// Whether an Event tells of how busy the cluster was, and not of what becomes of things.
+fn is_of_the_moment(event: &Value) -> bool {
+    let message = event["message"].as_str().unwrap_or_default();
+    match event["reason"].as_str() {
+        // Two controllers that delete the same thing at once: now and then one finds it gone.
+        Some("SnapshotContentObjectDeleteError") => true,
+        // The kubelet has not yet been sent what the pod's own volumes are made of; it tries again.
+        Some("FailedMount") => {
+            message.contains("cache: timed out waiting for the condition")
+                || message.contains("not registered")
+        }
+        _ => false,
+    }
 }
 
 fn said(event: &Value) -> Seen {
