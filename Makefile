@@ -6,7 +6,7 @@ RELEASE := target/$(HOST)/release
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --release --target $(HOST)
 RUN_TOOLS := openssh-server openssh-client rsync sqlite3
 # Scenarios wait more than they compute.
-TEST_THREADS ?= 4
+TEST_THREADS ?= 8
 TEST_TOOLS := $(RUN_TOOLS) acl attr btrfs-progs util-linux xfsprogs
 
 .PHONY: help demo rust build release test e2e bench lint fmt crds rbac cluster cluster-down

@@ -1,5 +1,7 @@
 //! The last word on a whole run of the suites on a real cluster: the operator's permissions, held against what it asked for.
-//! `make e2e` runs it when all the others are over.
+//! `make e2e` runs it when all the others are over, on the cluster of those that disturb one.
+
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -16,6 +18,8 @@ const AUDIT: Need = Need::own_real(
 const OPERATOR: &str = "system:serviceaccount:syncline-system:syncline";
 /// Names the image of the version before this one, whose requests do not count.
 const PREVIOUS_IMAGE: &str = "SYNCLINE_E2E_PREVIOUS_IMAGE";
+/// Names the audit log of the cluster on which the other suites ran.
+const OTHER_LOG: &str = "SYNCLINE_E2E_OTHER_AUDIT_LOG";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_permission_was_missing_and_none_was_granted_in_vain() -> Result<()> {
@@ -23,7 +27,10 @@ async fn no_permission_was_missing_and_none_was_granted_in_vain() -> Result<()> 
     scenario(place, "audit", |stage| async move {
         let real = stage.cluster.real()?;
         let before = pods_of_previous_version(real)?;
-        let requests = audit::requests(real, OPERATOR)?;
+        let mut requests = audit::requests(real, OPERATOR)?;
+        if let Some(log) = std::env::var_os(OTHER_LOG) {
+            requests.extend(audit::requests_in(Path::new(&log), OPERATOR)?);
+        }
         let counts = |request: &&Value| {
             let pod = "/user/extra/authentication.kubernetes.io~1pod-name/0";
             let pod = text(request, pod).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! What the API server of the cluster of `tests/cluster` wrote down: who asked it for what.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -10,9 +11,13 @@ use crate::parts::text;
 
 /// The requests whose record holds `word`, oldest first.
 pub fn requests(real: &Real, word: &str) -> Result<Vec<Value>> {
-    let path = real.audit_log()?;
-    let log = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    requests_in(&real.audit_log()?, word)
+}
+
+/// The same of a log that was kept of a cluster.
+pub fn requests_in(path: &Path, word: &str) -> Result<Vec<Value>> {
+    let log =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(log
         .lines()
         .filter(|line| line.contains(word))
