@@ -2,6 +2,7 @@
 
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::Timestamp;
+use kube::Client;
 use syncline_api::names::Side;
 use syncline_operator::kinds::Key;
 use syncline_operator::options::{MoverImages, Options};
@@ -11,6 +12,7 @@ use crate::args::Overview;
 use crate::commands::operator::movers;
 use crate::connection::{connect, on};
 use crate::failure::{Failure, Kind};
+use crate::kinds;
 use crate::printer::Printer;
 use crate::settings::Target;
 
@@ -21,7 +23,7 @@ use crate::settings::Target;
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("which").required(true).args(["names", "all"])))]
 pub(crate) struct Arguments {
-    /// Which ones: source/NAME or destination/NAME
+    /// Which ones: `source NAME …` or `source/NAME …`; `destination` likewise
     #[arg(value_name = "KIND/NAME")]
     names: Vec<String>,
     /// Every replication
@@ -43,6 +45,10 @@ pub(crate) struct Arguments {
     mover_image: Option<String>,
 }
 
+/// How replications are named, for who named them otherwise.
+const FORMS: &str =
+    "write source/NAME or destination/NAME, or --all; `syncline status` lists the replications";
+
 /// A form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -62,8 +68,7 @@ pub(crate) async fn run(
         preview::keys(&client, scope).await.map_err(failure)?
     } else {
         let namespace = scope.unwrap_or_else(|| client.default_namespace());
-        let read = arguments.names.iter().map(|name| key(name, namespace));
-        read.collect::<Result<_, _>>()?
+        named(&arguments.names, namespace)?
     };
     let mut previews = Vec::new();
     for key in &keys {
@@ -74,7 +79,7 @@ pub(crate) async fn run(
             Some(preview) => previews.push(preview),
             // One of all may go while they are read; one that was asked for by name may not.
             None if arguments.all => {}
-            None => return Err(Failure::new(format!("there is no {key}")).of_kind(Kind::NotFound)),
+            None => return Err(missing(&client, key).await),
         }
     }
     print(arguments, &previews, target, printer)
@@ -105,25 +110,39 @@ fn failure(error: preview::Error) -> Failure {
     }
 }
 
-/// Reads `source/db`, `ReplicationDestination/db` and the like.
-fn key(text: &str, namespace: &str) -> Result<Key, Failure> {
-    let wrong = || {
-        Failure::new(format!(
-            "{text:?} is neither source/NAME nor destination/NAME"
-        ))
-        .of_kind(Kind::Usage)
-    };
-    let (kind, name) = text.split_once('/').ok_or_else(wrong)?;
+/// Reads `source/db`, `ReplicationDestination db` and the like.
+fn named(words: &[String], namespace: &str) -> Result<Vec<Key>, Failure> {
+    let read = kinds::objects(words)?
+        .into_iter()
+        .map(|(kind, name)| key(&kind, name, namespace));
+    read.collect()
+}
+
+fn key(kind: &str, name: Option<String>, namespace: &str) -> Result<Key, Failure> {
+    let wrong = |message| Failure::new(message).of_kind(Kind::Usage).hint(FORMS);
     let side = match kind.to_ascii_lowercase().as_str() {
         "source" | "replicationsource" | "replicationsources" => Side::Source,
         "destination" | "replicationdestination" | "replicationdestinations" => Side::Destination,
-        _ => return Err(wrong()),
+        _ => {
+            return Err(wrong(format!("{kind:?} is neither source nor destination")));
+        }
     };
+    let name = name.ok_or_else(|| wrong(format!("which {kind}?")))?;
     Ok(Key {
         side,
         namespace: namespace.to_owned(),
-        name: name.to_owned(),
+        name,
     })
+}
+
+/// One that was asked for by name and is not there.
+async fn missing(client: &Client, key: &Key) -> Failure {
+    let failure = Failure::new(format!("there is no {key}")).of_kind(Kind::NotFound);
+    let kind = match key.side {
+        Side::Source => "source",
+        Side::Destination => "destination",
+    };
+    kinds::or_named_elsewhere(client, kind, &key.name, failure).await
 }
 
 fn print(
@@ -226,13 +245,22 @@ mod tests {
 
     #[test]
     fn one_is_named_by_its_side_or_its_kind() {
-        assert_eq!(key("source/db", "east").unwrap().side, Side::Source);
+        let read = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            named(&words, "east").map(|keys| {
+                let of = |key: Key| (key.side, key.name);
+                keys.into_iter().map(of).collect::<Vec<_>>()
+            })
+        };
+        let db = |side| (side, "db".to_owned());
+        assert_eq!(read(&["source/db"]).unwrap(), [db(Side::Source)]);
         assert_eq!(
-            key("ReplicationDestination/db", "east").unwrap().side,
-            Side::Destination
+            read(&["ReplicationDestination/db", "source/db"]).unwrap(),
+            [db(Side::Destination), db(Side::Source)]
         );
-        for wrong in ["db", "pvc/db"] {
-            assert_eq!(key(wrong, "east").unwrap_err().kind.exit_code(), 2);
+        assert_eq!(read(&["source", "db"]).unwrap(), [db(Side::Source)]);
+        for wrong in [&["db"][..], &["pvc/db"], &["source"], &["source/"]] {
+            assert_eq!(read(wrong).unwrap_err().kind.exit_code(), 2);
         }
     }
 
