@@ -113,6 +113,16 @@ async fn adopted(stage: Stage) -> Result<()> {
     )?;
     assert!(gone.contains("stays as it is"), "{gone}");
     east.wait_gone("PersistentVolumeClaim", "photos").await?;
+    // A claim that waits for its volume has none that could be forgotten.
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "waits"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+        "dataSource": {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "absent"},
+    }});
+    east.apply(claim).await?;
+    let remove = ["volume", "remove", "waits", "-n", &east.namespace];
+    let refused = cluster.syncline(remove).output()?;
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(words.contains("is no adopted folder"), "{words}");
     must_be_alike(&tree, &Tree::scan(folder)?).context("the adopted folder was touched")
 }
 

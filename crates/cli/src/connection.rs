@@ -56,9 +56,12 @@ pub(crate) fn place(target: &Target) -> Option<String> {
     Some(format!("{server} (kubeconfig {file})"))
 }
 
-/// ` on SERVER (kubeconfig FILE)`, for answers that say that nothing is there: whoever asks the wrong cluster has to see it.
-pub(crate) fn on(target: &Target) -> String {
-    place(target).map_or_else(String::new, |place| format!(" on {place}"))
+/// ` in namespace NAME on SERVER (kubeconfig FILE)`, for answers that say that nothing is there: whoever asks the wrong cluster
+/// has to see it.
+pub(crate) fn within(namespace: Option<&str>, target: &Target) -> String {
+    let namespace = namespace.map(|name| format!(" in namespace {name}"));
+    let place = place(target).map(|place| format!(" on {place}"));
+    [namespace, place].into_iter().flatten().collect()
 }
 
 fn read(target: &Target) -> Result<Kubeconfig, Failure> {

@@ -10,7 +10,7 @@ use syncline_operator::preview::{self, Preview, Verdict};
 
 use crate::args::Overview;
 use crate::commands::operator::movers;
-use crate::connection::{connect, on};
+use crate::connection::{connect, within};
 use crate::failure::{Failure, Kind};
 use crate::kinds;
 use crate::printer::Printer;
@@ -21,13 +21,13 @@ use crate::settings::Target;
 /// It reads, validates and plans as the operator does, and writes nothing. What is shown is the next step of each; what
 /// follows depends on what the cluster makes of that.
 #[derive(Args, Debug)]
-#[command(group(ArgGroup::new("which").required(true).args(["names", "all"])))]
+#[command(group(ArgGroup::new("which").required(true).multiple(true).args(["names", "all", "all_namespaces"])))]
 pub(crate) struct Arguments {
     /// Which ones: `source NAME …` or `source/NAME …`; `destination` likewise
     #[arg(value_name = "KIND/NAME")]
     names: Vec<String>,
     /// Every replication
-    #[arg(long)]
+    #[arg(long, conflicts_with = "names")]
     all: bool,
     #[command(flatten)]
     scope: Overview,
@@ -64,7 +64,8 @@ pub(crate) async fn run(
     let options = options(arguments, target)?;
     let client = connect(target).await?;
     let scope = arguments.scope.namespace.as_deref();
-    let keys = if arguments.all {
+    let is_all = arguments.names.is_empty();
+    let keys = if is_all {
         preview::keys(&client, scope).await.map_err(failure)?
     } else {
         let namespace = scope.unwrap_or_else(|| client.default_namespace());
@@ -78,7 +79,7 @@ pub(crate) async fn run(
         {
             Some(preview) => previews.push(preview),
             // One of all may go while they are read; one that was asked for by name may not.
-            None if arguments.all => {}
+            None if is_all => {}
             None => return Err(missing(&client, key).await),
         }
     }
@@ -121,8 +122,10 @@ fn named(words: &[String], namespace: &str) -> Result<Vec<Key>, Failure> {
 fn key(kind: &str, name: Option<String>, namespace: &str) -> Result<Key, Failure> {
     let wrong = |message| Failure::new(message).of_kind(Kind::Usage).hint(FORMS);
     let side = match kind.to_ascii_lowercase().as_str() {
-        "source" | "replicationsource" | "replicationsources" => Side::Source,
-        "destination" | "replicationdestination" | "replicationdestinations" => Side::Destination,
+        "source" | "sources" | "replicationsource" | "replicationsources" => Side::Source,
+        "destination" | "destinations" | "replicationdestination" | "replicationdestinations" => {
+            Side::Destination
+        }
         _ => {
             return Err(wrong(format!("{kind:?} is neither source nor destination")));
         }
@@ -157,7 +160,11 @@ fn print(
         return Ok(());
     }
     if previews.is_empty() {
-        printer.note(&format!("There are no replications{}.", on(target)));
+        let scope = arguments.scope.namespace.as_deref();
+        printer.note(&format!(
+            "There are no replications{}.",
+            within(scope, target)
+        ));
         return Ok(());
     }
     printer.columns(&table(previews))?;

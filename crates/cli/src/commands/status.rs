@@ -13,7 +13,7 @@ use syncline_api::status::{Progress, Retry};
 use syncline_api::{GoDuration, ReplicationDestination, ReplicationSource};
 
 use crate::args::Overview;
-use crate::connection::{connect, on};
+use crate::connection::{connect, within};
 use crate::failure::Failure;
 use crate::printer::Printer;
 use crate::settings::Target;
@@ -62,8 +62,10 @@ pub(crate) async fn run(
     let namespace = arguments.scope.namespace.as_deref();
     let mut all = relationships(&client, namespace).await?;
     if all.is_empty() {
-        let place = namespace.map_or_else(String::new, |name| format!(" in namespace {name}"));
-        printer.note(&format!("There are no replications{place}{}.", on(target)));
+        printer.note(&format!(
+            "There are no replications{}.",
+            within(namespace, target)
+        ));
         return Ok(());
     }
     all.sort_by(|one, other| {

@@ -386,23 +386,20 @@ async fn remove(
         Ok(claim) => claim,
     };
     let volumes: Api<PersistentVolume> = Api::all(client.clone());
-    let volume = claim
-        .spec
-        .and_then(|spec| spec.volume_name)
-        .unwrap_or_default();
-    let volume = volumes
-        .get_opt(&volume)
-        .await?
-        .filter(is_adopted)
-        .ok_or_else(|| {
-            Failure::new(format!(
-                "the volume {name} in namespace {namespace} is no adopted folder"
-            ))
-            .of_kind(Kind::Failed)
-            .hint(format!(
-                "`syncline volume list` shows which are; what the cluster made itself holds its data, and `syncline delete pvc {name} -n {namespace}` would delete both"
-            ))
-        })?;
+    let volume = match claim.spec.and_then(|spec| spec.volume_name) {
+        Some(volume) => volumes.get_opt(&volume).await?,
+        // It waits for its volume, or for its first pod.
+        None => None,
+    };
+    let volume = volume.filter(is_adopted).ok_or_else(|| {
+        Failure::new(format!(
+            "the volume {name} in namespace {namespace} is no adopted folder"
+        ))
+        .of_kind(Kind::Failed)
+        .hint(format!(
+            "`syncline volume list` shows which are; what the cluster made itself holds its data, and `syncline delete pvc {name} -n {namespace}` would delete both"
+        ))
+    })?;
     claims.delete(name, &DeleteParams::default()).await?;
     volumes
         .delete(&volume.name_any(), &DeleteParams::default())
