@@ -5,7 +5,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE := target/$(HOST)/release
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --release --target $(HOST)
 RUN_TOOLS := openssh-server openssh-client rsync sqlite3
-# Scenarios wait more than they compute.
+# More than there are processors: each scenario waits for a good part of its time.
 TEST_THREADS ?= 8
 TEST_TOOLS := $(RUN_TOOLS) acl attr btrfs-progs util-linux xfsprogs
 

@@ -71,10 +71,7 @@ fn is_of_the_moment(event: &Value) -> bool {
         // Two controllers that delete the same thing at once: now and then one finds it gone.
         Some("SnapshotContentObjectDeleteError") => true,
         // The kubelet has not yet been sent what the pod's own volumes are made of; it tries again.
-        Some("FailedMount") => {
-            message.contains("cache: timed out waiting for the condition")
-                || message.contains("not registered")
-        }
+        Some("FailedMount") => message.contains("cache: timed out waiting for the condition"),
         _ => false,
     }
 }
