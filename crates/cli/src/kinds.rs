@@ -118,13 +118,18 @@ fn dotted(name: &str, group: &str) -> String {
     }
 }
 
+/// The name that the cluster knows, for a nickname in lower case; everything else as it is.
+pub(crate) fn without_nickname(text: &str) -> &str {
+    NICKNAMES
+        .iter()
+        .find(|(nickname, _)| *nickname == text)
+        .map_or(text, |(_, plural)| *plural)
+}
+
 /// Finds what `text` means among everything that the cluster serves.
 pub(crate) async fn resolve(client: &Client, text: &str) -> Result<Served, Failure> {
     let text = text.to_lowercase();
-    let wanted = NICKNAMES
-        .iter()
-        .find(|(nickname, _)| *nickname == text)
-        .map_or(text.as_str(), |(_, plural)| *plural);
+    let wanted = without_nickname(&text);
     let core = client.list_core_api_resources("v1").await?;
     if let Some(found) = pick(&core.resources, wanted, "", "v1") {
         return Ok(found);

@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use jiff::Timestamp;
 use kube::Client;
 use syncline_api::names::Side;
-use syncline_operator::kinds::Key;
+use syncline_operator::kinds::{Key, word_for};
 use syncline_operator::options::{MoverImages, Options};
 use syncline_operator::preview::{self, Preview, Verdict};
 
@@ -121,11 +121,9 @@ fn named(words: &[String], namespace: &str) -> Result<Vec<Key>, Failure> {
 
 fn key(kind: &str, name: Option<String>, namespace: &str) -> Result<Key, Failure> {
     let wrong = |message| Failure::new(message).of_kind(Kind::Usage).hint(FORMS);
-    let side = match kind.to_ascii_lowercase().as_str() {
-        "source" | "sources" | "replicationsource" | "replicationsources" => Side::Source,
-        "destination" | "destinations" | "replicationdestination" | "replicationdestinations" => {
-            Side::Destination
-        }
+    let side = match kinds::without_nickname(&kind.to_lowercase()) {
+        "replicationsource" | "replicationsources" => Side::Source,
+        "replicationdestination" | "replicationdestinations" => Side::Destination,
         _ => {
             return Err(wrong(format!("{kind:?} is neither source nor destination")));
         }
@@ -141,11 +139,7 @@ fn key(kind: &str, name: Option<String>, namespace: &str) -> Result<Key, Failure
 /// One that was asked for by name and is not there.
 async fn missing(client: &Client, key: &Key) -> Failure {
     let failure = Failure::new(format!("there is no {key}")).of_kind(Kind::NotFound);
-    let kind = match key.side {
-        Side::Source => "source",
-        Side::Destination => "destination",
-    };
-    kinds::or_named_elsewhere(client, kind, &key.name, failure).await
+    kinds::or_named_elsewhere(client, word_for(key.side), &key.name, failure).await
 }
 
 fn print(
@@ -266,6 +260,7 @@ mod tests {
             [db(Side::Destination), db(Side::Source)]
         );
         assert_eq!(read(&["source", "db"]).unwrap(), [db(Side::Source)]);
+        assert_eq!(read(&["sources/db"]).unwrap(), [db(Side::Source)]);
         for wrong in [&["db"][..], &["pvc/db"], &["source"], &["source/"]] {
             assert_eq!(read(wrong).unwrap_err().kind.exit_code(), 2);
         }
