@@ -7,7 +7,7 @@ STATIC := RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --re
 RUN_TOOLS := openssh-server openssh-client rsync sqlite3
 # More than there are processors: each scenario waits for a good part of its time.
 TEST_THREADS ?= 8
-TEST_TOOLS := $(RUN_TOOLS) acl attr btrfs-progs util-linux xfsprogs
+TEST_TOOLS := $(RUN_TOOLS) acl apache2-bin attr btrfs-progs openssl python3-venv util-linux xfsprogs
 
 .PHONY: help demo rust build release test e2e bench lint fmt crds rbac cluster cluster-down
 
@@ -31,7 +31,7 @@ release: rust ## Build the static binary
 test: lint ## Everything that needs no real cluster: lints, unit, interop, scenarios
 	@tests/tools/ensure-tools $(TEST_TOOLS)
 	$(CARGO) build --locked --workspace --all-targets
-	KUBECTL="$$(tests/tools/fetch-kubectl)" RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace
+	KUBECTL="$$(tests/tools/fetch-kubectl)" RCLONE="$$(tests/tools/fetch-rclone)" MOTO_PYTHON="$$(tests/tools/fetch-moto)" RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --locked --workspace
 
 cluster: rust ## A single-node Kubernetes for tests: builds it once (Go 1.26 or newer), starts it, prints its kubeconfig
 	@$(CARGO) build --locked --quiet --package syncline-test-cluster --package syncline-csi-driver
@@ -45,7 +45,7 @@ cluster-down: rust ## End it and remove all of it
 e2e: rust ## Everything that needs a real cluster: it is built, started and taken down (KEEP=1 leaves it running)
 	@tests/tools/e2e
 
-bench: rust ## Measure the operator on a real cluster, beside what the cluster alone needs
+bench: rust ## Measure the operator on a real cluster and the rclone mover, each beside what it is compared with
 	@bench/run
 
 lint: rust ## Formatting, clippy, layers, CRDs, permissions, documentation, licences

@@ -3,6 +3,7 @@
 mod cluster;
 mod control_plane;
 mod figures;
+mod rclone;
 mod requests;
 mod timeline;
 
@@ -22,6 +23,8 @@ struct Arguments {
 enum Command {
     /// The operator on a real Kubernetes (that of $KUBECONFIG), where it is installed by its chart
     ControlPlane(ControlPlane),
+    /// The rclone mover, beside what VolSync's calls
+    Rclone(rclone::Rclone),
 }
 
 /// What to measure, and on how much.
@@ -48,5 +51,6 @@ struct ControlPlane {
 async fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::ControlPlane(what) => control_plane::run(&what).await,
+        Command::Rclone(what) => rclone::run(&what).await,
     }
 }

@@ -23,7 +23,7 @@ const AT_ONCE: usize = 8;
 /// The mover whose resources the operators of the whole cluster look after. Those of one namespace have resources of another
 /// mover to complain in, so that none takes back what another one said; that it is not to be had changes nothing here.
 const OF_CLUSTER: &str = "rsync";
-const OF_NAMESPACE: &str = "rclone";
+const OF_NAMESPACE: &str = "restic";
 const ACCOUNT: &str = "operator";
 /// The source in whose condition the operator complains.
 const SOURCE: &str = "watched";

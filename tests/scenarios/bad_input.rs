@@ -25,7 +25,7 @@ fn nobody() -> Peer {
 }
 
 /// Waits for the error and checks that it has all these parts.
-async fn told(site: &Site, kind: &str, name: &str, parts: &[&str]) -> Result<()> {
+pub(crate) async fn told(site: &Site, kind: &str, name: &str, parts: &[&str]) -> Result<()> {
     let what = format!("an error that has {parts:?}");
     site.within(CLEAR_CAP)
         .wait(kind, name, &what, |object| {

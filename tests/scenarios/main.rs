@@ -19,6 +19,7 @@ mod movers_pods;
 mod needs;
 mod populator;
 mod proxies;
+mod rclone;
 mod security;
 mod triggers;
 

@@ -1,6 +1,8 @@
 //! The one list of what scenarios need that not every cluster has, and why. Every other scenario holds on the embedded
 //! cluster and on a real one.
 
+use std::path::Path;
+
 use syncline_testkit::Need;
 
 /// Users of the machine.
@@ -86,8 +88,14 @@ pub(crate) const ACCOUNTS: Need = Need::embedded(
     "the embedded cluster makes the accounts that a pod asks for; in an image there are those that were put there",
 );
 
+/// A store that pods reach, and that fails on request.
+pub(crate) const STORE: Need = Need::store(
+    "the servers of stores run beside the tests, where only pods of a cluster on this machine reach them",
+);
+
 /// All of the above.
-const ALL: [Need; 20] = [
+const ALL: [Need; 21] = [
+    STORE,
     SERVICE_NAMES,
     QUOTAS,
     ADMISSION_POLICIES,
@@ -123,9 +131,10 @@ fn every_need_gives_a_reason_of_its_own() {
 fn every_need_is_on_the_list_and_used() {
     let own = include_str!("needs.rs");
     let listed = own.split("const ALL").nth(1).unwrap_or_default();
-    let suite = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"))
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"));
+    let suite = syncline_testkit::corpus::files_below(folder)
         .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .into_iter()
         .filter(|path| path.file_name().is_some_and(|name| name != "needs.rs"))
         .map(|path| std::fs::read_to_string(path).unwrap())
         .collect::<String>();

@@ -3,5 +3,6 @@
 pub mod audit;
 pub mod midway;
 pub mod parts;
+pub mod stores;
 pub mod volsync;
 pub mod volume_faults;

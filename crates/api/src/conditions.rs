@@ -10,8 +10,10 @@ pub const RECONCILED: &str = "Reconciled";
 
 /// Type of the condition that says that a run could not preserve everything; it is there only then.
 pub const PRESERVED: &str = "Preserved";
-/// Reason of `Preserved=False`.
+/// Reason of `Preserved=False`: the mover's rights did not suffice.
 pub const UNPRIVILEGED_MOVER: &str = "UnprivilegedMover";
+/// Reason of `Preserved=False`: the way that the data takes does not carry everything.
+pub const NOT_CARRIED: &str = "NotCarried";
 
 /// Type of the condition that says that the operator lacks permissions; it is there only then.
 pub const FORBIDDEN: &str = "Forbidden";
@@ -153,11 +155,15 @@ pub fn reconcile_error(generation: Option<i64>, message: &str) -> NewCondition {
 }
 
 /// The last run could not preserve everything; `message` names what.
-pub fn not_preserved(generation: Option<i64>, message: String) -> NewCondition {
+pub fn not_preserved(
+    generation: Option<i64>,
+    reason: &'static str,
+    message: String,
+) -> NewCondition {
     NewCondition {
         type_: PRESERVED,
         holds: false,
-        reason: UNPRIVILEGED_MOVER,
+        reason,
         message,
         observed_generation: generation,
     }

@@ -15,7 +15,8 @@ use crate::movers::rsync_tls::RsyncTlsDestinationSpec;
 use crate::movers::{ExternalSpec, TriggerSpec};
 use crate::resource::custom_resource;
 use crate::status::{
-    MoverStatus, Progress, Retry, RsyncDestinationStatus, RsyncTlsDestinationStatus,
+    MoverStatus, Progress, RcloneDestinationStatus, Retry, RsyncDestinationStatus,
+    RsyncTlsDestinationStatus,
 };
 
 custom_resource! {
@@ -98,6 +99,9 @@ pub struct ReplicationDestinationStatus {
     /// State of the rsync over TLS mover.
     #[serde(rename = "rsyncTLS", skip_serializing_if = "Option::is_none")]
     pub rsync_tls: Option<RsyncTlsDestinationStatus>,
+    /// Syncline: state of the rclone mover.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rclone: Option<RcloneDestinationStatus>,
     /// Syncline: how far the running synchronization has come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,

@@ -58,6 +58,21 @@ pub const AWS_LOAD_BALANCER_TYPE_NLB: &str = "nlb";
 /// Syncline: annotation on a `ReplicationSource`. A value that differs from `status.rsync.allowedEmptySource` lets one
 /// run send a source that has become empty.
 pub const ALLOW_EMPTY_SOURCE: &str = "syncline.dev/allow-empty-source";
+/// Syncline: annotation on either kind with `spec.rclone`: the path in the store for what Syncline notes about
+/// `rcloneDestPath`, where the path beside it cannot be used.
+pub const RCLONE_STATE_PATH: &str = "syncline.dev/rclone-state-path";
+/// Syncline: annotation on a `ReplicationSource` with `spec.rclone`: the uid of the source of another cluster or name whose
+/// path in the store this one is to take over. It counts for one run that succeeds, see `status.rclone.tookOver`.
+pub const RCLONE_TAKE_OVER: &str = "syncline.dev/rclone-take-over";
+/// Syncline: annotation on a `ReplicationSource` with `spec.rclone`: `true` is the user's word that nobody else writes to the
+/// path. Then the source may write where files lie although the store does not show what is noted of them.
+pub const RCLONE_SOLE_WRITER: &str = "syncline.dev/rclone-sole-writer";
+/// Syncline: annotation on a `ReplicationDestination` with `spec.rclone` and without a trigger: the longest time between
+/// two looks at the store, as Go writes durations.
+pub const RCLONE_POLL_LIMIT: &str = "syncline.dev/rclone-poll-limit";
+/// Syncline: annotation on a `ReplicationSource` with `spec.rclone`: after how many runs everything is compared with the
+/// store; 0 for never by number.
+pub const RCLONE_FULL_CHECK_EVERY: &str = "syncline.dev/rclone-full-check-every";
 /// Syncline: annotation on a claim that is to be filled from a destination's image: `Wait`, `Empty` or `Fail`, for as long
 /// as there is no image.
 pub const ON_MISSING_IMAGE: &str = "syncline.dev/on-missing-image";

@@ -42,6 +42,32 @@ pub mod reason {
     pub const TRANSFER_FAILED: &str = "TransferFailed";
     /// The mover was told something that it cannot work with.
     pub const INVALID_SETTINGS: &str = "InvalidSettings";
+    /// rclone's configuration has no section of the name that it was told.
+    pub const SECTION_MISSING: &str = "SectionMissing";
+    /// rclone's configuration, or a key beside it, cannot be used.
+    pub const CONFIG_INVALID: &str = "ConfigInvalid";
+    /// The store has no such bucket, and none may be made.
+    pub const BUCKET_MISSING: &str = "BucketMissing";
+    /// Another source writes to the path in the store.
+    pub const PATH_IN_USE: &str = "PathInUse";
+    /// The store holds nothing at the path.
+    pub const NOTHING_AT_PATH: &str = "NothingAtPath";
+    /// The store did not list all that is there; nothing is deleted after such a listing.
+    pub const LISTING_INCOMPLETE: &str = "ListingIncomplete";
+    /// The source was still uploading when the time to wait for it was over.
+    pub const SOURCE_UPLOADING: &str = "SourceUploading";
+    /// The store refused the keys, or what was asked with them.
+    pub const STORE_REFUSED: &str = "StoreRefused";
+    /// The credentials for the store have expired.
+    pub const CREDENTIALS_EXPIRED: &str = "CredentialsExpired";
+    /// The store and the mover do not agree on the time.
+    pub const CLOCK_SKEWED: &str = "ClockSkewed";
+    /// The store's certificate is not to be trusted.
+    pub const CERTIFICATE_REFUSED: &str = "CertificateRefused";
+    /// The store could not be reached, or the connection broke.
+    pub const STORE_UNREACHABLE: &str = "StoreUnreachable";
+    /// The store asks for fewer requests, or fails inside.
+    pub const STORE_OVERLOADED: &str = "StoreOverloaded";
 }
 
 /// Which end of the transfer a mover was.
@@ -97,6 +123,29 @@ pub struct Report {
     /// entries are kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unpreserved: Vec<String>,
+    /// Whether some of that is what a mover without rights may not give back, such as owners.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub for_want_of_rights: bool,
+    /// The version of the data in the store that the run ended with; whoever is given it again knows what has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
+    /// Milliseconds for which the mover did nothing but wait for a new version: they are no part of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited: Option<i64>,
+    /// Whether everything was compared with the store, and not only what had changed since the last run.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub full_check: bool,
+    /// Whether a source wrote to a path without having been let see whose it is.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub blind: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes references to such functions"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Why a termination message is not a report.
@@ -150,6 +199,11 @@ impl Report {
             total_bytes: None,
             attempts: None,
             unpreserved: Vec::new(),
+            for_want_of_rights: false,
+            generation: None,
+            waited: None,
+            full_check: false,
+            blind: false,
         }
     }
 
@@ -174,6 +228,10 @@ impl Report {
                 .take(MOST_UNPRESERVED)
                 .map(|entry| start_of(entry, LONGEST_UNPRESERVED))
                 .collect(),
+            generation: self
+                .generation
+                .as_ref()
+                .map(|generation| start_of(generation, LONGEST_WORD)),
             ..self.clone()
         };
         loop {

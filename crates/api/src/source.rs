@@ -15,7 +15,10 @@ use crate::movers::syncthing::SyncthingSpec;
 use crate::movers::{ExternalSpec, TriggerSpec};
 use crate::resource::custom_resource;
 use crate::status::{MoverStatus, Progress, Retry};
-use crate::status::{ResticSourceStatus, RsyncSourceStatus, RsyncTlsSourceStatus, SyncthingStatus};
+use crate::status::{
+    RcloneSourceStatus, ResticSourceStatus, RsyncSourceStatus, RsyncTlsSourceStatus,
+    SyncthingStatus,
+};
 
 custom_resource! {
     /// A volume to be replicated from: which claim, when, and with which mover.
@@ -100,6 +103,9 @@ pub struct ReplicationSourceStatus {
     /// State of the rsync over TLS mover.
     #[serde(rename = "rsyncTLS", skip_serializing_if = "Option::is_none")]
     pub rsync_tls: Option<RsyncTlsSourceStatus>,
+    /// Syncline: state of the rclone mover.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rclone: Option<RcloneSourceStatus>,
     /// State of the restic mover.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restic: Option<ResticSourceStatus>,

@@ -135,6 +135,52 @@ pub struct RsyncTlsDestinationStatus {
     pub port: Option<i32>,
 }
 
+/// State of the rclone mover at a source. All of it is Syncline's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RcloneSourceStatus {
+    /// Syncline: the version of the data in the store that the last successful run ended with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
+    /// Syncline: which volume it was sent from, as a checksum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// Syncline: entries the volume held at the last successful run, `lost+found` apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_synced_entries: Option<i64>,
+    /// Syncline: the value of the annotation `syncline.dev/allow-empty-source` that was last used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_empty_source: Option<String>,
+    /// Syncline: the value of the annotation `syncline.dev/rclone-take-over` that was used up. It counts again once the
+    /// annotation was gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took_over: Option<String>,
+    /// Syncline: the last successful run wrote to the path without having been let see whose it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blind: Option<bool>,
+    /// Syncline: successful runs since everything was last compared with the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runs_since_full_check: Option<i32>,
+    /// Syncline: the versions of the configuration that the last failed run was made with; others are tried at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tried_with: Option<String>,
+}
+
+/// State of the rclone mover at a destination. All of it is Syncline's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RcloneDestinationStatus {
+    /// Syncline: the version of the data in the store that the last successful run received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
+    /// Syncline: which volume it was received into, as a checksum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// Syncline: the versions of the configuration that the last failed run was made with; others are tried at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tried_with: Option<String>,
+}
+
 /// State of the restic mover at a source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -27,6 +27,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Image name → the executable that is at `/<name>` in its pods, for instance `syncline` → this binary.
     pub images: BTreeMap<String, PathBuf>,
+    /// A folder of the host with further programs for all pods, first in their `PATH`.
+    pub programs: Option<PathBuf>,
     /// The program that becomes a container's first process; by default this very one.
     pub launcher: Launcher,
     /// Where HTTPS listens; port 0 takes the port of the last start if it is free, else any.
@@ -39,6 +41,7 @@ impl Config {
         Self {
             data_dir: data_dir.into(),
             images: BTreeMap::new(),
+            programs: None,
             launcher: Launcher::of_program(PathBuf::from("/proc/self/exe")),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         }
@@ -231,6 +234,7 @@ async fn start_node(
     let Config {
         data_dir,
         images,
+        programs,
         launcher,
         ..
     } = config;
@@ -239,6 +243,7 @@ async fn start_node(
         NodeConfig {
             data_dir,
             images,
+            programs,
             launcher,
             clock,
         },

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The longest line that is printed or kept, in bytes. A peer decides what some lines say.
 const LINE_CAP: usize = 4096;
@@ -11,10 +11,22 @@ const LINE_CAP: usize = 4096;
 /// How much of the newest output is kept for the report, in bytes; a report carries less.
 const TAIL_CAP: usize = 4096;
 
+/// Takes secrets out of a text.
+type Hiding = Box<dyn Fn(&str) -> String + Send + Sync>;
+
 /// Prints to standard output and remembers the tail. Clones share one memory.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Console {
     kept: Arc<Mutex<Kept>>,
+    /// Whether a line belongs to the summary.
+    is_summary: fn(&str) -> bool,
+    hiding: Arc<OnceLock<Hiding>>,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self::with_summary(is_summary)
+    }
 }
 
 /// How many of the newest lines of the summary are kept: a run has three, and a peer can make up more.
@@ -28,8 +40,36 @@ struct Kept {
 }
 
 impl Console {
+    /// A console that keeps the lines for the summary that `is_summary` knows.
+    pub(crate) fn with_summary(is_summary: fn(&str) -> bool) -> Self {
+        Self {
+            kept: Arc::default(),
+            is_summary,
+            hiding: Arc::default(),
+        }
+    }
+
+    /// A console for the rclone mover.
+    pub(crate) fn for_rclone() -> Self {
+        Self::with_summary(is_rclone_summary)
+    }
+
+    /// Lets `hiding` take secrets out of everything that is said from now on. The first one stays.
+    pub(crate) fn hide(&self, hiding: impl Fn(&str) -> String + Send + Sync + 'static) {
+        // A second configuration in one mover does not exist.
+        let _ = self.hiding.set(Box::new(hiding));
+    }
+
+    /// `text` without secrets.
+    pub(crate) fn without_secrets(&self, text: &str) -> String {
+        self.hiding
+            .get()
+            .map_or_else(|| text.to_owned(), |hiding| hiding(text))
+    }
+
     /// Prints one line, with whatever a terminal or a log reader could take for a command made visible.
     pub(crate) fn say(&self, line: &str) {
+        let line = self.without_secrets(line);
         let line = for_people(printable(line.as_bytes()));
         self.keep(&line);
         raw_line(&line);
@@ -65,7 +105,7 @@ impl Console {
 
     fn keep(&self, line: &str) {
         let mut kept = self.lock();
-        if is_summary(line) {
+        if (self.is_summary)(line) {
             kept.summary.push_back(line.to_owned());
             if kept.summary.len() > SUMMARY_CAP {
                 kept.summary.pop_front();
@@ -89,6 +129,19 @@ impl Console {
 fn is_summary(line: &str) -> bool {
     let sent = line.starts_with("sent ") && line.contains(" bytes  received ");
     sent || line.starts_with("total size is ") || line.starts_with("Rsync completed in")
+}
+
+/// The same for rclone.
+pub(crate) fn is_rclone_summary(line: &str) -> bool {
+    [
+        "Transferred:",
+        "Checks:",
+        "Deleted:",
+        "Elapsed time:",
+        "Rclone completed in",
+    ]
+    .iter()
+    .any(|start| line.starts_with(start))
 }
 
 /// The line, marked when it looks like one for machines: the words may be the peer's.
@@ -196,6 +249,17 @@ mod tests {
         let summary = console.summary();
         assert_eq!(summary.lines().count(), SUMMARY_CAP);
         assert!(summary.ends_with("Rsync completed in 2s"));
+    }
+
+    #[test]
+    fn what_is_hidden_is_neither_said_nor_kept() {
+        let console = Console::with_summary(|line| line.starts_with("sum"));
+        let other = console.clone();
+        console.hide(|text| text.replace("CANARY", "[hidden]"));
+        other.say("sum CANARY");
+        assert_eq!(console.tail(), "sum [hidden]");
+        assert_eq!(console.summary(), "sum [hidden]");
+        assert_eq!(other.without_secrets("x CANARY"), "x [hidden]");
     }
 
     #[test]

@@ -2,13 +2,16 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+use crate::report::{Fault, reason};
 
 /// The folder that mkfs makes at the root of ext file systems. It belongs to the file system, not to the data.
 pub(crate) const LOST_AND_FOUND: &str = "lost+found";
@@ -21,6 +24,33 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     file.write_all(content)
+}
+
+/// A folder only its owner can enter, for keys, configuration and sockets. It is removed when dropped.
+pub(crate) struct PrivateFolder {
+    folder: tempfile::TempDir,
+}
+
+impl PrivateFolder {
+    /// Makes one in `scratch`.
+    pub(crate) fn make(scratch: &Path) -> Result<Self, Fault> {
+        // The name is short: the path of a Unix socket in it must stay below 108 bytes.
+        let folder = tempfile::Builder::new().prefix("sl").rand_bytes(6).permissions(Permissions::from_mode(0o700)).tempdir_in(scratch).map_err(|error| {
+            Fault::new(
+                reason::POD_INCOMPLETE,
+                format!("no temporary folder can be made in {}: {error}; mount a writable folder there", scratch.display()),
+            )
+        })?;
+        Ok(Self { folder })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
 }
 
 /// The program `name` on `PATH`, or in the folders where system programs live.
@@ -39,6 +69,16 @@ pub(crate) fn find_program(name: &str, path: Option<OsString>) -> Option<PathBuf
         .chain(known.iter().map(PathBuf::from))
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
+}
+
+/// Does a volume hold nothing but its file system's own folder?
+pub(crate) fn has_nothing(root: &Path) -> io::Result<bool> {
+    for entry in std::fs::read_dir(root)? {
+        if entry?.file_name() != LOST_AND_FOUND {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What a tree holds.

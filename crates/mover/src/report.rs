@@ -24,8 +24,14 @@ impl Fault {
     }
 }
 
-/// Reasons that only movers give.
+/// Reasons that only movers give, and those of rclone's movers.
 pub(crate) mod reason {
+    pub(crate) use syncline_api::report::reason::{
+        BUCKET_MISSING, CERTIFICATE_REFUSED, CLOCK_SKEWED, CONFIG_INVALID, CREDENTIALS_EXPIRED,
+        LISTING_INCOMPLETE, NOTHING_AT_PATH, PATH_IN_USE, SECTION_MISSING, SOURCE_UPLOADING,
+        STORE_OVERLOADED, STORE_REFUSED, STORE_UNREACHABLE,
+    };
+
     /// The destination's address has no entry in the name service.
     pub(crate) const ADDRESS_UNRESOLVABLE: &str = "AddressUnresolvable";
     /// The connection broke after it had been made.
@@ -72,6 +78,12 @@ pub(crate) fn deliver(mut report: Report, console: &Console, place: &Path) {
         console.tail()
     };
     report::tail(&text, report::LONGEST_LOGS).clone_into(&mut report.logs);
+    report.message = report
+        .message
+        .map(|message| console.without_secrets(&message));
+    for what in &mut report.unpreserved {
+        *what = console.without_secrets(what);
+    }
     // Whoever follows the log knows it a second before the kubelet has seen this container's end.
     console.machine(&report.to_line(true));
     if let Err(error) = std::fs::write(place, report.to_termination_message()) {
@@ -82,7 +94,7 @@ pub(crate) fn deliver(mut report: Report, console: &Console, place: &Path) {
     }
 }
 
-/// The report of a failure.
-pub(crate) fn failed(role: Role, fault: &Fault) -> Report {
-    Report::failed("rsync", role, fault.reason, &fault.message)
+/// The report of a failure of `mover`.
+pub(crate) fn failed(mover: &str, role: Role, fault: &Fault) -> Report {
+    Report::failed(mover, role, fault.reason, &fault.message)
 }

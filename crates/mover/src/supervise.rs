@@ -14,7 +14,16 @@ const LONGEST_LINE: usize = 16 * 1024;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Reads `stream` to its end and hands every line to `each`, without its ending (`\n` or `\r`). Empty lines are dropped.
-pub(crate) async fn each_line<R: AsyncRead + Unpin>(mut stream: R, mut each: impl FnMut(&[u8])) {
+pub(crate) async fn each_line<R: AsyncRead + Unpin>(stream: R, each: impl FnMut(&[u8])) {
+    each_line_within(stream, LONGEST_LINE, each).await;
+}
+
+/// As [`each_line`], with lines of up to `longest` bytes in one piece.
+pub(crate) async fn each_line_within<R: AsyncRead + Unpin>(
+    mut stream: R,
+    longest: usize,
+    mut each: impl FnMut(&[u8]),
+) {
     let mut chunk = vec![0_u8; 8 * 1024];
     let mut line = Vec::new();
     // A stream that fails has no more lines; the child's exit code says what happened.
@@ -24,7 +33,7 @@ pub(crate) async fn each_line<R: AsyncRead + Unpin>(mut stream: R, mut each: imp
             if !is_end {
                 line.push(*byte);
             }
-            if (is_end && !line.is_empty()) || line.len() >= LONGEST_LINE {
+            if (is_end && !line.is_empty()) || line.len() >= longest {
                 each(&line);
                 line.clear();
             }

@@ -7,9 +7,10 @@ use syncline_api::names::{self, Mover, Side};
 use syncline_api::{GROUP, ReplicationDestination, ReplicationSource};
 
 use crate::kinds::{Key, kind_of};
+use crate::options::BUILT;
 use crate::plan::RESOURCE;
-use crate::subject::{annotation, owners};
-use crate::validate::mover_volumes;
+use crate::subject::{Spec, VolumeOptions, annotation, owners};
+use crate::validate::{Certificate, Holder, mover_volumes};
 
 /// The kinds that are referred to by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +19,10 @@ pub enum Named {
     Nothing,
     /// Sources' and destinations' claims.
     Claim,
-    /// Secrets with keys.
+    /// Secrets with keys, configuration or certificates.
     Secret,
+    /// `ConfigMap`s with certificates.
+    ConfigMap,
     /// Movers' service accounts.
     ServiceAccount,
     /// Storage classes.
@@ -53,18 +56,13 @@ pub fn made_for(metadata: &ObjectMeta) -> Vec<Key> {
 
 /// Whether a source's spec names the object.
 pub fn source_names(source: &ReplicationSource, named: Named, object: &ObjectMeta) -> bool {
-    let Some(rsync) = &source.spec.rsync else {
-        return named == Named::Claim && is(source, source.spec.source_pvc.as_ref(), object);
-    };
-    let name = match named {
-        Named::Nothing => None,
-        Named::Claim => source.spec.source_pvc.as_ref(),
-        Named::Secret => rsync.ssh_keys.as_ref(),
-        Named::ServiceAccount => rsync.mover.mover_service_account.as_ref(),
-        Named::StorageClass => rsync.volume.storage_class_name.as_ref(),
-        Named::SnapshotClass => rsync.volume.volume_snapshot_class_name.as_ref(),
-    };
-    is(source, name, object) || mounts(source, &rsync.mover, named, object)
+    may_name(source, named, object)
+        && names_object(
+            source,
+            &Spec::Source(Box::new(source.spec.clone())),
+            named,
+            object,
+        )
 }
 
 /// Whether a destination's spec names the object.
@@ -73,18 +71,56 @@ pub fn destination_names(
     named: Named,
     object: &ObjectMeta,
 ) -> bool {
-    let Some(rsync) = &destination.spec.rsync else {
-        return false;
+    may_name(destination, named, object)
+        && names_object(
+            destination,
+            &Spec::Destination(Box::new(destination.spec.clone())),
+            named,
+            object,
+        )
+}
+
+/// Whether it is worth a closer look: what is named has no namespace or the resource's own, and of all that happens most
+/// happens elsewhere.
+fn may_name<K: Resource>(resource: &K, named: Named, object: &ObjectMeta) -> bool {
+    named != Named::Nothing
+        && (object.namespace.is_none() || object.namespace == resource.meta().namespace)
+}
+
+fn names_object<K: ResourceExt>(
+    resource: &K,
+    spec: &Spec,
+    named: Named,
+    object: &ObjectMeta,
+) -> bool {
+    let mover = spec.acting_mover();
+    let (volume, config) = (spec.volume(mover), spec.mover_config(mover));
+    let certificate = spec.remote().and_then(|remote| remote.custom_ca.as_ref());
+    let certificate = certificate.and_then(Certificate::of);
+    let holds = |holder| {
+        let found = certificate.as_ref().filter(|found| found.holder == holder);
+        found.map(|found| &found.name)
     };
-    let name = match named {
-        Named::Nothing => None,
-        Named::Claim => rsync.volume.destination_pvc.as_ref(),
-        Named::Secret => rsync.ssh_keys.as_ref(),
-        Named::ServiceAccount => rsync.mover.mover_service_account.as_ref(),
-        Named::StorageClass => rsync.volume.storage_class_name.as_ref(),
-        Named::SnapshotClass => rsync.volume.volume_snapshot_class_name.as_ref(),
+    let names: [Option<&String>; 3] = match named {
+        Named::Nothing => [None; 3],
+        Named::Claim => [spec.given_claim(mover), None, None],
+        Named::Secret => [
+            spec.ssh_keys(),
+            spec.remote()
+                .and_then(|remote| remote.rclone_config.as_ref()),
+            holds(Holder::Secret),
+        ],
+        Named::ConfigMap => [holds(Holder::ConfigMap), None, None],
+        Named::ServiceAccount => [
+            config.and_then(|config| config.mover_service_account.as_ref()),
+            None,
+            None,
+        ],
+        Named::StorageClass => [volume.and_then(VolumeOptions::storage_class), None, None],
+        Named::SnapshotClass => [volume.and_then(VolumeOptions::snapshot_class), None, None],
     };
-    is(destination, name, object) || mounts(destination, &rsync.mover, named, object)
+    names.into_iter().any(|name| is(resource, name, object))
+        || config.is_some_and(|config| mounts(resource, config, named, object))
 }
 
 /// Whether the object is what one of the further volumes of the mover's pod holds.
@@ -120,20 +156,26 @@ fn mounts<K: ResourceExt>(
 /// in whose way it stands, so when it goes its name is all there is to go by.
 pub fn stood_in_the_way(key: &Key, object: &ObjectMeta) -> bool {
     let (side, name) = (key.side, key.name.as_str());
-    let made: [fn(Side, &str) -> String; 7] = [
-        |side, name| names::job(Mover::Rsync, side, name),
-        |side, name| names::service(Mover::Rsync, side, name),
-        // A source's snapshot has the same name.
-        |side, name| names::data_pvc(Mover::Rsync, side, name),
+    let of_all: [fn(Side, &str) -> String; 4] = [
         names::ssh_keys_main,
         names::ssh_keys_source,
         names::ssh_keys_destination,
         names::service_account,
     ];
+    let of_one: [fn(Mover, Side, &str) -> String; 3] = [
+        names::job,
+        names::service,
+        // A source's snapshot has the same name.
+        names::data_pvc,
+    ];
+    let is = |made: String| object.name.as_deref() == Some(made.as_str());
     object.namespace.as_deref() == Some(key.namespace.as_str())
-        && made
-            .into_iter()
-            .any(|derive| object.name.as_deref() == Some(derive(side, name).as_str()))
+        && (of_all.into_iter().any(|derive| is(derive(side, name)))
+            || BUILT.into_iter().any(|mover| {
+                of_one
+                    .into_iter()
+                    .any(|derive| is(derive(mover, side, name)))
+            }))
 }
 
 /// Same name, and same namespace unless the object has none.
@@ -197,6 +239,7 @@ mod tests {
             "volsync-rsync-src-db",
             "volsync-db-src",
             "volsync-rsync-src-main-db",
+            "volsync-rclone-src-db",
             "volsync-src-db",
         ] {
             let object = |namespace: &str| metadata(json!({"namespace": namespace, "name": name}));
@@ -205,6 +248,23 @@ mod tests {
         }
         let other = metadata(json!({"namespace": "ns", "name": "volsync-db-dst"}));
         assert!(!stood_in_the_way(&key, &other));
+    }
+
+    #[test]
+    fn what_a_store_is_described_by_concerns_those_who_use_it() {
+        let destination: ReplicationDestination = serde_json::from_value(json!({
+            "metadata": {"namespace": "ns", "name": "db"}, "spec": {"rclone": {"rcloneConfig": "store",
+                "destinationPVC": "into", "storageClassName": "fast", "customCA": {"configMapName": "ca", "key": "k"}}}}))
+        .unwrap();
+        let object = |name: &str| metadata(json!({"namespace": "ns", "name": name}));
+        let names = |named, name: &str| destination_names(&destination, named, &object(name));
+        assert!(names(Named::Secret, "store") && names(Named::ConfigMap, "ca"));
+        assert!(names(Named::Claim, "into"));
+        assert!(!names(Named::Secret, "ca") && !names(Named::ConfigMap, "store"));
+        let class = metadata(json!({"name": "fast"}));
+        assert!(destination_names(&destination, Named::StorageClass, &class));
+        let elsewhere = metadata(json!({"namespace": "other", "name": "store"}));
+        assert!(!destination_names(&destination, Named::Secret, &elsewhere));
     }
 
     #[test]

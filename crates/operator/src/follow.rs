@@ -17,7 +17,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
 use crate::kinds::Key;
-use crate::plan::CONTAINER;
 use crate::queue::Queue;
 
 /// How often a resource's progress is told at most.
@@ -30,6 +29,17 @@ const LINES_BEFORE: i64 = 20;
 struct Followed {
     uid: String,
     task: AbortOnDropHandle<()>,
+}
+
+/// Where a mover runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The pod's name.
+    pub pod: &'a str,
+    /// Its uid.
+    pub uid: &'a str,
+    /// The name of the mover's container.
+    pub container: &'a str,
 }
 
 /// A report that stood in a mover's log.
@@ -52,13 +62,14 @@ struct Told {
 }
 
 impl Told {
-    /// Takes note; returns when the resource is to be looked at for it, if it says anything new.
+    /// Takes note; returns when the resource is to be looked at for it, as long as it is not shown. A look that came a moment
+    /// too early is made up for by the next word of the mover, though it be the same.
     fn note(&mut self, progress: Progress, now: Timestamp) -> Option<Timestamp> {
-        if self.newest.as_ref() == Some(&progress) {
-            return None;
-        }
+        let shown = self.shown.as_ref();
+        let is_shown = shown.is_some_and(|(shown, _)| *shown == progress);
+        let at = shown.map_or(now, |(_, at)| *at + INTERVAL);
         self.newest = Some(progress);
-        Some(self.shown.as_ref().map_or(now, |(_, at)| *at + INTERVAL))
+        (!is_shown).then_some(at)
     }
 
     /// What is to be shown now: the newest, unless something else was shown just before.
@@ -106,11 +117,15 @@ impl Followers {
         &self,
         client: &Client,
         key: &Key,
-        pod: (&str, &str),
+        pod: Place<'_>,
         shared: (&Queue<Key>, &Arc<dyn Clock>),
     ) {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        let (name, uid) = pod;
+        let Place {
+            pod: name,
+            uid,
+            container,
+        } = pod;
         if followed
             .get(key)
             .is_some_and(|known| known.uid == uid && !known.task.is_finished())
@@ -128,6 +143,7 @@ impl Followers {
         let reader = Follower {
             key: key.clone(),
             uid: uid.to_owned(),
+            container: container.to_owned(),
             board: Arc::clone(&self.board),
             queue: shared.0.clone(),
             clock: Arc::clone(shared.1),
@@ -163,6 +179,7 @@ impl Followers {
 struct Follower {
     key: Key,
     uid: String,
+    container: String,
     board: Board,
     queue: Queue<Key>,
     clock: Arc<dyn Clock>,
@@ -180,7 +197,7 @@ enum Error {
 impl Follower {
     async fn read(&self, api: &Api<Pod>, pod: &str) -> Result<(), Error> {
         let parameters = LogParams {
-            container: Some(CONTAINER.to_owned()),
+            container: Some(self.container.clone()),
             follow: true,
             tail_lines: Some(LINES_BEFORE),
             ..LogParams::default()
@@ -261,6 +278,18 @@ mod tests {
         assert!(told.note(bytes(1), at(0)).is_some());
         assert_eq!(shown(&mut told, 0), Some(1));
         assert_eq!(told.note(bytes(1), at(60)), None);
+    }
+
+    #[test]
+    fn what_was_looked_at_too_early_is_asked_for_again() {
+        let mut told = Told::default();
+        assert!(told.note(bytes(1), at(0)).is_some());
+        assert_eq!(shown(&mut told, 0), Some(1));
+        assert_eq!(told.note(bytes(2), at(1)), Some(at(5)));
+        assert_eq!(shown(&mut told, 4), Some(1));
+        assert_eq!(told.note(bytes(2), at(6)), Some(at(5)));
+        assert_eq!(shown(&mut told, 6), Some(2));
+        assert_eq!(told.note(bytes(2), at(7)), None);
     }
 
     #[test]

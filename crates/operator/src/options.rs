@@ -109,7 +109,7 @@ impl MoverImages {
 }
 
 /// The movers that this version can run.
-pub const BUILT: [Mover; 1] = [Mover::Rsync];
+pub const BUILT: [Mover; 2] = [Mover::Rsync, Mover::Rclone];
 
 /// Which resources are the operator's business.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -192,6 +192,12 @@ pub const PERMISSIONS: &[Permission] = &[
     ),
     tenant(
         "",
+        "configmaps",
+        FOLLOW,
+        "the certificates that `customCA` names; watched by metadata only, read by that name",
+    ),
+    tenant(
+        "",
         "persistentvolumeclaims",
         MANAGE,
         "volumes, and point-in-time copies of them",
@@ -218,7 +224,7 @@ pub const PERMISSIONS: &[Permission] = &[
         "",
         "namespaces",
         &["get"],
-        "whether movers may be privileged there",
+        "whether movers may be privileged there, and which cluster this is to stores that several share",
     ),
     global(
         "",

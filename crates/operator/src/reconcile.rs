@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::crowd::Crowd;
 use crate::events::Events;
 use crate::failures::Failures;
-use crate::follow::Followers;
+use crate::follow::{Followers, Place};
 use crate::images::Images;
 use crate::kinds::Key;
 use crate::metrics::{Measure, Metrics};
@@ -125,7 +125,7 @@ impl Context {
         world.reported = self.followers.reported(key);
         world.may_start = self.may_start(&subject);
         world.image_distrusted_until = self.images.hold(
-            &self.settings.mover_image,
+            self.image(&subject),
             key,
             is_about_to_launch(&subject, &world, self.clock.now()),
             self.clock.now(),
@@ -280,10 +280,18 @@ impl Context {
         }
         for call in &plan.calls {
             match call {
-                Call::Follow { pod, uid } => self.followers.follow(
+                Call::Follow {
+                    pod,
+                    uid,
+                    container,
+                } => self.followers.follow(
                     &self.client,
                     &subject.key,
-                    (pod, uid),
+                    Place {
+                        pod,
+                        uid,
+                        container,
+                    },
                     (&self.queue, &self.clock),
                 ),
                 Call::Distrust { image } => {
@@ -293,8 +301,13 @@ impl Context {
         }
         let worked = |measure: &Measure| matches!(measure, Measure::Synchronized(_));
         if plan.measures.iter().any(worked) {
-            self.images.trust(&self.settings.mover_image);
+            self.images.trust(self.image(subject));
         }
+    }
+
+    /// The image of the movers that a resource would have.
+    fn image(&self, subject: &Subject) -> &str {
+        self.settings.images.of(subject.spec.acting_mover())
     }
 
     fn may_start(&self, subject: &Subject) -> bool {

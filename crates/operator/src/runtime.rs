@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -121,6 +123,7 @@ impl Watches {
             Box::pin(all().namespaced::<VolumeSnapshot>(Named::Nothing, None)),
             Box::pin(all().namespaced::<PersistentVolumeClaim>(Named::Claim, None)),
             Box::pin(all().namespaced::<Secret>(Named::Secret, None)),
+            Box::pin(all().namespaced::<ConfigMap>(Named::ConfigMap, None)),
             Box::pin(all().namespaced::<ServiceAccount>(Named::ServiceAccount, None)),
         ];
         // An operator of one namespace has no rights on what belongs to none.

@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use syncline_api::movers::TriggerSpec;
+use syncline_api::movers::rclone::RcloneRemote;
+use syncline_api::movers::{
+    CopyMethod, DestinationVolumeOptions, MoverConfig, SourceVolumeOptions, TriggerSpec,
+};
+use syncline_api::names::Mover;
 use syncline_api::{
     ReplicationDestination, ReplicationDestinationSpec, ReplicationSource, ReplicationSourceSpec,
 };
 
 use crate::kinds::{Key, Side, kind_of};
+use crate::options::BUILT;
 use crate::status::{MEMORY, Memory, State};
 
 /// Either kind's spec.
@@ -19,6 +24,152 @@ pub enum Spec {
     Source(Box<ReplicationSourceSpec>),
     /// Of a `ReplicationDestination`.
     Destination(Box<ReplicationDestinationSpec>),
+}
+
+impl Spec {
+    /// The movers that it chooses, in the order of the API.
+    pub fn movers(&self) -> Vec<Mover> {
+        let present = match self {
+            Self::Source(spec) => [
+                spec.rsync.is_some(),
+                spec.rsync_tls.is_some(),
+                spec.rclone.is_some(),
+                spec.restic.is_some(),
+                spec.syncthing.is_some(),
+            ],
+            Self::Destination(spec) => [
+                spec.rsync.is_some(),
+                spec.rsync_tls.is_some(),
+                spec.rclone.is_some(),
+                spec.restic.is_some(),
+                false,
+            ],
+        };
+        let chosen = Mover::ALL
+            .into_iter()
+            .zip(present)
+            .filter_map(|(mover, present)| present.then_some(mover));
+        chosen.collect()
+    }
+
+    /// The mover whose objects are looked for and named: the first of those chosen that this version has. Where none is, it
+    /// is rsync, which stands for all that was ever made.
+    pub fn acting_mover(&self) -> Mover {
+        let mut chosen = self.movers().into_iter();
+        chosen
+            .find(|mover| BUILT.contains(mover))
+            .unwrap_or(Mover::Rsync)
+    }
+
+    /// How the pod of a mover is to run.
+    pub fn mover_config(&self, mover: Mover) -> Option<&MoverConfig> {
+        match (self, mover) {
+            (Self::Source(spec), Mover::Rsync) => spec.rsync.as_ref().map(|spec| &spec.mover),
+            (Self::Source(spec), Mover::RsyncTls) => {
+                spec.rsync_tls.as_ref().map(|spec| &spec.mover)
+            }
+            (Self::Source(spec), Mover::Rclone) => spec.rclone.as_ref().map(|spec| &spec.mover),
+            (Self::Source(spec), Mover::Restic) => spec.restic.as_ref().map(|spec| &spec.mover),
+            (Self::Source(spec), Mover::Syncthing) => {
+                spec.syncthing.as_ref().map(|spec| &spec.mover)
+            }
+            (Self::Destination(spec), Mover::Rsync) => spec.rsync.as_ref().map(|spec| &spec.mover),
+            (Self::Destination(spec), Mover::RsyncTls) => {
+                spec.rsync_tls.as_ref().map(|spec| &spec.mover)
+            }
+            (Self::Destination(spec), Mover::Rclone) => {
+                spec.rclone.as_ref().map(|spec| &spec.mover)
+            }
+            (Self::Destination(spec), Mover::Restic) => {
+                spec.restic.as_ref().map(|spec| &spec.mover)
+            }
+            (Self::Destination(_), Mover::Syncthing) => None,
+        }
+    }
+
+    /// The volume of a mover, if this version has the mover and the spec chooses it.
+    pub fn volume(&self, mover: Mover) -> Option<VolumeOptions<'_>> {
+        match (self, mover) {
+            (Self::Source(spec), Mover::Rsync) => {
+                let rsync = spec.rsync.as_ref()?;
+                Some(VolumeOptions::Source(&rsync.volume))
+            }
+            (Self::Source(spec), Mover::Rclone) => {
+                let rclone = spec.rclone.as_ref()?;
+                Some(VolumeOptions::Source(&rclone.volume))
+            }
+            (Self::Destination(spec), Mover::Rsync) => {
+                let rsync = spec.rsync.as_ref()?;
+                Some(VolumeOptions::Destination(&rsync.volume))
+            }
+            (Self::Destination(spec), Mover::Rclone) => {
+                let rclone = spec.rclone.as_ref()?;
+                Some(VolumeOptions::Destination(&rclone.volume))
+            }
+            (_, Mover::RsyncTls | Mover::Restic | Mover::Syncthing) => None,
+        }
+    }
+
+    /// The user's Secret with ssh keys.
+    pub fn ssh_keys(&self) -> Option<&String> {
+        match self {
+            Self::Source(spec) => spec.rsync.as_ref()?.ssh_keys.as_ref(),
+            Self::Destination(spec) => spec.rsync.as_ref()?.ssh_keys.as_ref(),
+        }
+    }
+
+    /// rclone's remote.
+    pub fn remote(&self) -> Option<&RcloneRemote> {
+        match self {
+            Self::Source(spec) => Some(&spec.rclone.as_ref()?.remote),
+            Self::Destination(spec) => Some(&spec.rclone.as_ref()?.remote),
+        }
+    }
+
+    /// The user's claim: a source's, or the one that a destination is to write to.
+    pub fn given_claim(&self, mover: Mover) -> Option<&String> {
+        match (self, self.volume(mover)) {
+            (Self::Source(spec), _) => spec.source_pvc.as_ref(),
+            (_, Some(VolumeOptions::Destination(options))) => options.destination_pvc.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// Either side's volume, as a spec has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum VolumeOptions<'a> {
+    /// What is sent.
+    Source(&'a SourceVolumeOptions),
+    /// What is written to.
+    Destination(&'a DestinationVolumeOptions),
+}
+
+impl<'a> VolumeOptions<'a> {
+    /// The storage class of what is made.
+    pub fn storage_class(self) -> Option<&'a String> {
+        match self {
+            Self::Source(options) => options.storage_class_name.as_ref(),
+            Self::Destination(options) => options.storage_class_name.as_ref(),
+        }
+    }
+
+    /// The class of snapshots.
+    pub fn snapshot_class(self) -> Option<&'a String> {
+        match self {
+            Self::Source(options) => options.volume_snapshot_class_name.as_ref(),
+            Self::Destination(options) => options.volume_snapshot_class_name.as_ref(),
+        }
+    }
+
+    /// Whether the volume itself is used.
+    pub fn is_direct(self) -> bool {
+        let method = match self {
+            Self::Source(options) => options.copy_method,
+            Self::Destination(options) => options.copy_method,
+        };
+        method.is_some_and(CopyMethod::is_direct)
+    }
 }
 
 /// One `ReplicationSource` or `ReplicationDestination` as it was read.

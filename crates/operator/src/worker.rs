@@ -123,7 +123,8 @@ impl Options {
     pub(crate) fn plan_settings(&self) -> plan::Settings {
         plan::Settings {
             zone: self.zone.clone().unwrap_or_else(TimeZone::system),
-            mover_image: self.images.rsync.clone(),
+            images: self.images.clone(),
+            proxies: self.proxies.clone(),
             rsync_port: self.rsync_port,
             mover_log: self.mover_log,
             pull_secrets: plan::PullSecrets {

@@ -1,6 +1,6 @@
 //! For tests only: fixtures, tree comparison, faults, clusters.
 //!
-//! Invariant: nothing but tests (and `xtask`, which is no product) uses this crate.
+//! Invariant: nothing but tests (and `xtask` and `bench`, which are no product) uses this crate.
 
 pub mod cluster;
 pub mod corpus;
@@ -9,6 +9,7 @@ pub mod fixture;
 pub mod log;
 pub mod need;
 pub mod scenario;
+pub mod store;
 mod toolbox;
 pub mod tree;
 pub mod volume;

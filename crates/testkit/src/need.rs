@@ -20,6 +20,7 @@ enum Thing {
     Real,
     OwnReal,
     Processes,
+    Store,
     Root,
 }
 
@@ -56,6 +57,14 @@ impl Need {
         }
     }
 
+    /// The scenario needs a store of the tests' own ([`crate::store`]), which pods of any cluster on this machine reach.
+    pub const fn store(reason: &'static str) -> Self {
+        Self {
+            thing: Thing::Store,
+            reason,
+        }
+    }
+
     /// The scenario needs root: on an embedded cluster that the tests start, whoever runs the tests must be it.
     pub const fn root(reason: &'static str) -> Self {
         Self {
@@ -76,7 +85,7 @@ impl Need {
             Thing::Embedded => embedded,
             Thing::Real => !embedded,
             Thing::OwnReal => Real::is_ours(),
-            Thing::Processes => embedded || Real::is_ours(),
+            Thing::Processes | Thing::Store => embedded || Real::is_ours(),
             Thing::Root => rustix::process::geteuid().is_root(),
         }
     }

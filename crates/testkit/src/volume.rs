@@ -187,8 +187,10 @@ impl Site {
     /// A new volume with the content of a snapshot, bound.
     pub async fn volume_from_snapshot(&self, name: &str, snapshot: &str) -> Result<Volume> {
         let source = serde_json::json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": snapshot});
-        self.apply(fixture::claim(name, "1Gi", Some(source)))
-            .await?;
+        let snapshot = self.get("VolumeSnapshot", snapshot).await?;
+        let size = snapshot.pointer("/status/restoreSize");
+        let size = size.and_then(Value::as_str).unwrap_or("1Gi");
+        self.apply(fixture::claim(name, size, Some(source))).await?;
         self.open(name).await
     }
 

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How often a condition is looked at.
-const PERIOD: Duration = Duration::from_millis(50);
+/// How long it rests between two looks: the twentieth part of what it has waited so far, within these. What takes long is not
+/// asked for as often, since each look takes from the time of what is looked at.
+const SHORTEST_REST: Duration = Duration::from_millis(50);
+const LONGEST_REST: Duration = Duration::from_millis(250);
 /// How long one look may take.
 const LOOK_CAP: Duration = Duration::from_secs(10);
 
@@ -36,7 +38,7 @@ where
         if start.elapsed() > cap {
             bail!("waited {cap:?} in vain for {what}; last seen: {seen}");
         }
-        tokio::time::sleep(PERIOD).await;
+        tokio::time::sleep(rest(start)).await;
     }
 }
 
@@ -56,6 +58,10 @@ pub fn wait_for_blocking<T>(
         if start.elapsed() > cap {
             bail!("waited {cap:?} in vain for {what}; last seen: {seen}");
         }
-        std::thread::sleep(PERIOD);
+        std::thread::sleep(rest(start));
     }
+}
+
+fn rest(start: Instant) -> Duration {
+    (start.elapsed() / 20).clamp(SHORTEST_REST, LONGEST_REST)
 }

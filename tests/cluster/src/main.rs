@@ -54,6 +54,8 @@ enum Task {
     },
     /// Print the folder of the built programs: kubectl, helm, ctr, csi-sanity and all others.
     Tools,
+    /// Print the path of the S3 server, which is built if it is not there. It needs no cluster.
+    S3,
     /// Print the path of the kubeconfig.
     Kubeconfig,
     /// Stop a part and wait for its end.
@@ -126,6 +128,10 @@ fn run(task: Task) -> Result<()> {
         Task::Build => return programs::build().map(drop),
         Task::Tools => {
             say::answer(&programs::build()?.folder.to_string_lossy());
+            return Ok(());
+        }
+        Task::S3 => {
+            say::answer(&programs::build_s3()?.to_string_lossy());
             return Ok(());
         }
         _ => {}

@@ -20,6 +20,9 @@ const PLAIN_FLAGS: &str = "-s -w";
 /// The Go that the modules ask for.
 const GO: (u32, u32) = (1, 26);
 
+/// The module of the S3 server.
+const S3: &str = "s3";
+
 /// One Go module below this folder.
 struct Module {
     name: &'static str,
@@ -30,7 +33,7 @@ struct Module {
     renamed: Option<(&'static str, &'static str)>,
 }
 
-const MODULES: [Module; 7] = [
+const MODULES: [Module; 8] = [
     module("etcd", Some(("server", "etcd"))),
     module("runtime", None),
     Module {
@@ -40,6 +43,7 @@ const MODULES: [Module; 7] = [
     module("csi", None),
     module("helm", None),
     module("coredns", None),
+    module(S3, None),
     Module {
         target: ".",
         ..module("pause", None)
@@ -81,27 +85,42 @@ impl Programs {
 
 /// Builds what is missing, and gathers all programs in one folder.
 pub(crate) fn build() -> Result<Programs> {
+    let (cache, _lock) = locked_cache()?;
+    let built = MODULES.iter().map(|module| built(&cache, module));
+    gather(&cache, &built.collect::<Result<Vec<_>>>()?)
+}
+
+/// Builds the S3 server alone, which needs no cluster, and gives its path.
+pub(crate) fn build_s3() -> Result<PathBuf> {
+    let (cache, _lock) = locked_cache()?;
+    let module = MODULES.iter().find(|module| module.name == S3);
+    let folder = built(&cache, module.context("there is no such module")?)?;
+    Ok(folder.join("versitygw"))
+}
+
+/// The folder of built programs, which is this process's until the lock goes.
+fn locked_cache() -> Result<(PathBuf, File)> {
     let cache = place::cache()?;
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
     let lock = File::create(cache.join("build.lock")).context("cannot write to the cache")?;
     flock(&lock, FlockOperation::LockExclusive).context("cannot lock the cache")?;
+    Ok((cache, lock))
+}
 
-    let mut built = Vec::new();
-    for module in &MODULES {
-        let folder = cache.join(format!("{}-{}", module.name, hash_of(module)?));
-        if !folder.exists() {
-            check_go()?;
-            say::note(&format!(
-                "building {}, once for its versions; this may take minutes",
-                module.name
-            ));
-            say::step(&format!("building {}", module.name), || {
-                build_module(module, &folder)
-            })?;
-        }
-        built.push(folder);
+/// The folder of a module's programs, which are built if they are not there.
+fn built(cache: &Path, module: &Module) -> Result<PathBuf> {
+    let folder = cache.join(format!("{}-{}", module.name, hash_of(module)?));
+    if !folder.exists() {
+        check_go()?;
+        say::note(&format!(
+            "building {}, once for its versions; this may take minutes",
+            module.name
+        ));
+        say::step(&format!("building {}", module.name), || {
+            build_module(module, &folder)
+        })?;
     }
-    gather(&cache, &built)
+    Ok(folder)
 }
 
 /// The module's pinned state: what `go.sum` says, and how it is built.

@@ -23,6 +23,14 @@ pub struct RcloneRemote {
     pub custom_ca: Option<CustomCa>,
 }
 
+impl RcloneRemote {
+    /// Section and path as rclone writes them, `s3:bucket/db`; `None` where one of them is not given.
+    pub fn address(&self) -> Option<String> {
+        let (section, path) = (&self.rclone_config_section, &self.rclone_dest_path);
+        Some(format!("{}:{}", section.as_ref()?, path.as_ref()?))
+    }
+}
+
 /// Replication to an rclone remote.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -251,7 +251,10 @@ const GROUPS: &[(&str, &str)] = &[
         +progress.filesDone integer/int64
         +progress.filesTotal integer/int64
         +retry.failures integer/int32
-        +retry.nextAttempt string/date-time",
+        +retry.nextAttempt string/date-time
+        +rclone.generation string
+        +rclone.volume string
+        +rclone.triedWith string",
     ),
     (
         "source-status",
@@ -266,7 +269,12 @@ const GROUPS: &[(&str, &str)] = &[
         syncthing.peers[].introducedBy string
         syncthing.peers[].name string
         +rsync.lastSyncedEntries integer/int64
-        +rsync.allowedEmptySource string",
+        +rsync.allowedEmptySource string
+        +rclone.lastSyncedEntries integer/int64
+        +rclone.allowedEmptySource string
+        +rclone.tookOver string
+        +rclone.blind boolean
+        +rclone.runsSinceFullCheck integer/int32",
     ),
     (
         "destination-status",

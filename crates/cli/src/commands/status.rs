@@ -41,6 +41,8 @@ struct Relationship {
     mover: &'static str,
     state: String,
     trouble: Option<String>,
+    /// What a run under way waits for.
+    waits: Option<String>,
     /// What a transfer could not keep.
     unpreserved: Option<String>,
     /// What is no trouble, but may not be what was meant.
@@ -74,7 +76,12 @@ pub(crate) async fn run(
     printer.columns(&table(&all, now()))?;
     for relationship in &all {
         let remark = relationship.remark.map(str::to_owned);
-        let told = [&relationship.trouble, &relationship.unpreserved, &remark];
+        let told = [
+            &relationship.trouble,
+            &relationship.waits,
+            &relationship.unpreserved,
+            &remark,
+        ];
         for said in told.into_iter().flatten() {
             printer.line("")?;
             printer.line(&format!(
@@ -156,6 +163,11 @@ fn of_source(source: &ReplicationSource) -> Relationship {
         .rsync
         .as_ref()
         .and_then(|rsync| address(rsync.address.as_deref(), rsync.port));
+    let store = spec
+        .rclone
+        .as_ref()
+        .and_then(|rclone| rclone.remote.address());
+    let store = store.map(|store| format!("to {store}"));
     Relationship {
         kind: "Source",
         namespace: source.namespace().unwrap_or_default(),
@@ -166,11 +178,11 @@ fn of_source(source: &ReplicationSource) -> Relationship {
         next: at(status.next_sync_time.as_ref()),
         progress: status.progress.as_ref().map(percent),
         remark: remark(spec.trigger.as_ref()),
-        peer: peer.or(own),
+        peer: peer.or(own).or(store),
         ..condition(
             &status.conditions,
             spec.paused == Some(true),
-            status.retry.as_ref(),
+            (status.retry.as_ref(), status.progress.is_some()),
         )
     }
 }
@@ -186,7 +198,8 @@ fn of_destination(destination: &ReplicationDestination, sending: &[String]) -> R
         ("external", spec.external.is_some()),
     ];
     let paused = spec.paused == Some(true);
-    let mut general = condition(&status.conditions, paused, status.retry.as_ref());
+    let tries = (status.retry.as_ref(), status.progress.is_some());
+    let mut general = condition(&status.conditions, paused, tries);
     let own = status
         .rsync
         .as_ref()
@@ -196,6 +209,11 @@ fn of_destination(destination: &ReplicationDestination, sending: &[String]) -> R
     if own.is_some() && !receives && !paused && only_runs(&status.conditions) {
         LISTENING.clone_into(&mut general.state);
     }
+    let store = spec
+        .rclone
+        .as_ref()
+        .and_then(|rclone| rclone.remote.address());
+    let store = store.map(|store| format!("from {store}"));
     Relationship {
         kind: "Destination",
         namespace: destination.namespace().unwrap_or_default(),
@@ -208,7 +226,8 @@ fn of_destination(destination: &ReplicationDestination, sending: &[String]) -> R
         peer: status
             .rsync
             .as_ref()
-            .and_then(|rsync| address(rsync.address.as_deref(), rsync.port)),
+            .and_then(|rsync| address(rsync.address.as_deref(), rsync.port))
+            .or(store),
         remark: remark(spec.trigger.as_ref()),
         ..general
     }
@@ -255,8 +274,13 @@ fn address(address: Option<&str>, port: Option<i32>) -> Option<String> {
         .map(|address| port.map_or_else(|| address.to_owned(), |port| format!("{address}:{port}")))
 }
 
-/// State and trouble from the conditions; everything else is filled in by the caller.
-fn condition(conditions: &[Condition], paused: bool, retry: Option<&Retry>) -> Relationship {
+/// State and trouble from the conditions; everything else is filled in by the caller. Of the tries: what is known of those
+/// that failed, and whether another is under way.
+fn condition(
+    conditions: &[Condition],
+    paused: bool,
+    (retry, runs): (Option<&Retry>, bool),
+) -> Relationship {
     let synchronizing = conditions
         .iter()
         .find(|condition| condition.type_ == SYNCHRONIZING);
@@ -269,12 +293,21 @@ fn condition(conditions: &[Condition], paused: bool, retry: Option<&Retry>) -> R
         .filter(|condition| condition.reason == ERROR)
         .map(|condition| condition.message.clone());
     let trouble = match (complaint, tries) {
+        (Some(message), Some(tries)) if runs => Some(format!(
+            "{message} ({}; another is under way)",
+            failed(tries)
+        )),
         (Some(message), Some(tries)) => Some(format!("{message} ({})", failed(tries))),
         (Some(message), None) => Some(message),
         (None, Some(tries)) => Some(format!("{} since the last success", failed(tries))),
         (None, None) => None,
     };
+    let usual = syncline_api::conditions::sync_in_progress(None);
+    let waits = synchronizing
+        .filter(|condition| condition.reason == usual.reason && condition.message != usual.message)
+        .map(|condition| condition.message.clone());
     Relationship {
+        waits,
         state: if paused {
             format!("{state} (paused)")
         } else {
@@ -420,6 +453,39 @@ mod tests {
             Some("there is no Secret keys (3 failed tries)")
         );
         assert_eq!(one.state, "Error");
+        source.status.as_mut().unwrap().progress = Some(Progress::default());
+        assert_eq!(
+            of_source(&source).trouble.as_deref(),
+            Some("there is no Secret keys (3 failed tries; another is under way)")
+        );
+    }
+
+    #[test]
+    fn both_ends_of_a_path_in_a_store_show_it_and_what_is_waited_for_there() {
+        let waits = "Synchronization in-progress: waiting for a first version at s3:bucket/typo";
+        let source: ReplicationSource = serde_json::from_value(json!({
+            "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource",
+            "metadata": {"name": "database", "namespace": "east"},
+            "spec": {"rclone": {"rcloneConfigSection": "s3", "rcloneDestPath": "bucket/db"}},
+        }))
+        .unwrap();
+        let destination: ReplicationDestination = serde_json::from_value(json!({
+            "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationDestination",
+            "metadata": {"name": "database", "namespace": "west"},
+            "spec": {"rclone": {"rcloneConfigSection": "s3", "rcloneDestPath": "bucket/typo"}},
+            "status": {
+                "progress": {"phase": "Waiting"},
+                "conditions": [{"type": "Synchronizing", "status": "True", "reason": "SyncInProgress", "message": waits, "lastTransitionTime": "2026-11-21T11:00:00Z"}],
+            },
+        }))
+        .unwrap();
+        let destination = of_destination(&destination, &[]);
+        assert_eq!(destination.waits.as_deref(), Some(waits));
+        insta::assert_snapshot!(drawn(&[of_source(&source), destination]), @r"
+        NAMESPACE   KIND          NAME       MOVER    STATE            LAST SYNC   TOOK   NEXT SYNC   PROGRESS   ADDRESS
+        east        Source        database   rclone   New              never       -      -           -          to s3:bucket/db
+        west        Destination   database   rclone   SyncInProgress   never       -      -           Waiting    from s3:bucket/typo
+        ");
     }
 
     #[test]

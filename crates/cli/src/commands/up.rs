@@ -46,6 +46,10 @@ pub(crate) struct Arguments {
     /// A further image: pods that ask for NAME have the program at PATH as /NAME; can be repeated
     #[arg(long = "image", value_name = "NAME=PATH", value_parser = image)]
     images: Vec<(String, PathBuf)>,
+    /// A folder with programs that the movers need and this machine does not have, or not new enough (rclone); pods
+    /// see it as /opt/programs, first in their PATH
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
 }
 
 fn image(text: &str) -> Result<(String, PathBuf), String> {
@@ -73,7 +77,7 @@ pub(crate) async fn run(
     };
     let stop = CancellationToken::new();
     let _watch = stop::on_signal(&stop)?;
-    let cluster = start(&data, &arguments.images).await?;
+    let cluster = start(&data, arguments).await?;
     let client = cluster.client();
     serve_our_kinds(&client).await?;
     let operator = operator(arguments, &client).await?;
@@ -121,7 +125,7 @@ async fn work(
     Ok(())
 }
 
-async fn start(data: &Path, images: &[(String, PathBuf)]) -> Result<Cluster, Failure> {
+async fn start(data: &Path, arguments: &Arguments) -> Result<Cluster, Failure> {
     if data.is_file() {
         return Err(
             Failure::new(format!("{} is a file, not a folder", data.display()))
@@ -130,15 +134,34 @@ async fn start(data: &Path, images: &[(String, PathBuf)]) -> Result<Cluster, Fai
     }
     let own = std::env::current_exe()
         .map_err(|error| Failure::from(error).context("cannot find this program's own file"))?;
-    let mut all: BTreeMap<String, PathBuf> = images.iter().cloned().collect();
-    all.insert(IMAGE.to_owned(), own);
+    let mut images: BTreeMap<String, PathBuf> = arguments.images.iter().cloned().collect();
+    images.insert(IMAGE.to_owned(), own);
     let config = Config {
-        images: all,
+        images,
+        programs: programs(arguments.programs.as_deref())?,
         ..Config::new(data)
     };
     Cluster::start(config, Arc::new(syncline_embedded::clock::SystemClock))
         .await
         .map_err(|error| refusal(&error))
+}
+
+/// The folder with further programs, as pods are given it.
+fn programs(folder: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
+    let Some(folder) = folder else {
+        return Ok(None);
+    };
+    let whole = std::fs::canonicalize(folder).map_err(Failure::from);
+    match whole {
+        Ok(whole) if whole.is_dir() => Ok(Some(whole)),
+        Ok(_) => Err(
+            Failure::new(format!("{} is a file, not a folder", folder.display()))
+                .hint("--programs names the folder that holds the programs"),
+        ),
+        Err(error) => Err(error
+            .context(format!("cannot read the folder {}", folder.display()))
+            .hint("--programs names a folder with programs such as rclone; leave it out if the machine has them")),
+    }
 }
 
 /// Why the cluster did not start; where the folder is to blame, what to do stands in the message after a semicolon.
@@ -239,10 +262,39 @@ mod tests {
         );
     }
 
+    fn arguments(programs: Option<PathBuf>) -> Arguments {
+        Arguments {
+            files: Vec::new(),
+            http: None,
+            without_operator: true,
+            images: Vec::new(),
+            programs,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_of_programs_that_is_none_is_refused_before_anything_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rclone");
+        std::fs::write(&file, "a program").unwrap();
+        for (wrong, said) in [
+            (file, "is a file, not a folder"),
+            (folder.path().join("nowhere"), "cannot read the folder"),
+        ] {
+            let data = folder.path().join("data");
+            let Err(failure) = start(&data, &arguments(Some(wrong))).await else {
+                panic!("it started with programs from nowhere");
+            };
+            assert!(failure.causes().concat().contains(said), "{failure:?}");
+            assert!(failure.hint_text().unwrap().contains("--programs"));
+            assert!(!data.exists());
+        }
+    }
+
     #[tokio::test]
     async fn a_data_path_that_is_a_file_is_told_as_such() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let Err(failure) = start(file.path(), &[]).await else {
+        let Err(failure) = start(file.path(), &arguments(None)).await else {
             panic!("it started on a file");
         };
         assert!(

@@ -4,19 +4,30 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar};
 
+use super::launcher::spec::PROGRAMS;
 use super::references::{Blocked, Holder, References, resource};
 
 /// Where programs are looked for when the pod does not say.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The same with further programs before the host's own.
+fn path(further: bool) -> String {
+    if further {
+        format!("{PROGRAMS}:{PATH}")
+    } else {
+        PATH.to_owned()
+    }
+}
+
 /// The whole environment: what every container has, then `envFrom`, then `env`, each value expanded.
 pub(crate) async fn environment(
     container: &Container,
     hostname: &str,
+    further_programs: bool,
     references: &References<'_>,
 ) -> Result<Vec<(String, String)>, Blocked> {
     let mut known: BTreeMap<String, String> = BTreeMap::new();
-    known.insert("PATH".to_owned(), PATH.to_owned());
+    known.insert("PATH".to_owned(), path(further_programs));
     known.insert("HOME".to_owned(), "/root".to_owned());
     known.insert("HOSTNAME".to_owned(), hostname.to_owned());
     for source in container.env_from.iter().flatten() {

@@ -56,6 +56,8 @@ pub(crate) struct NodeConfig {
     pub(crate) data_dir: PathBuf,
     /// Image name → program on the host, which a pod sees as `/<name>`.
     pub(crate) images: BTreeMap<String, PathBuf>,
+    /// A folder of the host with further programs for all pods.
+    pub(crate) programs: Option<PathBuf>,
     /// The program that becomes a container's first process.
     pub(crate) launcher: Launcher,
     /// Where times come from.
@@ -83,6 +85,7 @@ pub(crate) struct Shared {
     client: Client,
     data_dir: PathBuf,
     images: BTreeMap<String, PathBuf>,
+    programs: Option<PathBuf>,
     launcher: Launcher,
     clock: Arc<dyn Clock>,
     /// The node was started by root, and gives pods the users they ask for.
@@ -165,6 +168,7 @@ impl Node {
             client,
             data_dir,
             images: config.images,
+            programs: config.programs,
             launcher: config.launcher,
             clock,
         });

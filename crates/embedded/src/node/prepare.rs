@@ -15,6 +15,8 @@ use super::references::{Blocked, References};
 use super::volumes::Volumes;
 use super::{Shared, images, log};
 
+/// Who a container is that must not be root and names nobody: the user of Syncline's image, as a kubelet would take it.
+const IMAGE_USER: u32 = 65532;
 /// The annotation with further user names that map to the container's uid, separated by commas.
 const LOGIN_NAMES: &str = "syncline.dev/login-names";
 
@@ -66,7 +68,7 @@ pub(crate) async fn prepare(
         ))
     })?;
     let hostname = hostname(pod, &spec);
-    let env = environment(container, &hostname, references).await?;
+    let env = environment(container, &hostname, shared.programs.is_some(), references).await?;
     let identity = identity(&spec, container, shared.privileged)?;
     let uid = pod.uid().unwrap_or_default();
     let folder = log::folder(&shared.data_dir, &uid, &container.name);
@@ -81,25 +83,14 @@ pub(crate) async fn prepare(
     let message_file = own_files(&folder).map_err(|error| {
         Blocked::config(format!("cannot prepare {}: {error}", folder.display()))
     })?;
-    let message_path = container
-        .termination_message_path
-        .as_deref()
-        .unwrap_or("/dev/termination-log");
-    let source = Source::Host {
-        path: message_file.clone(),
-        sub_path: None,
-    };
-    mounts.push(Mount {
-        target: PathBuf::from(message_path),
-        source,
-        read_only: false,
-    });
+    mounts.push(for_message(container, &message_file));
     let context = container.security_context.as_ref();
     let spec = Spec {
         root_mount_point: folder.join("root"),
         executable,
         argv: command_line(container, &program, &env),
         executable_target: PathBuf::from(program),
+        programs: shared.programs.clone(),
         env,
         working_dir: PathBuf::from(
             container
@@ -117,6 +108,19 @@ pub(crate) async fn prepare(
         identity,
     };
     Ok(Prepared { spec, message_file })
+}
+
+/// Where the container writes its termination message.
+fn for_message(container: &Container, file: &Path) -> Mount {
+    let path = container.termination_message_path.as_deref();
+    Mount {
+        target: PathBuf::from(path.unwrap_or("/dev/termination-log")),
+        source: Source::Host {
+            path: file.to_owned(),
+            sub_path: None,
+        },
+        read_only: false,
+    }
 }
 
 /// The container's own folder: a place for its root, and an empty file for its termination message.
@@ -158,9 +162,15 @@ pub(crate) fn identity(
     let of_pod = spec.security_context.clone().unwrap_or_default();
     let of_container = container.security_context.clone().unwrap_or_default();
     let id = |wanted: Option<i64>| wanted.and_then(|id| u32::try_from(id).ok());
-    let uid = id(of_container.run_as_user.or(of_pod.run_as_user)).unwrap_or(0);
-    let gid = id(of_container.run_as_group.or(of_pod.run_as_group)).unwrap_or(0);
     let non_root = of_container.run_as_non_root.or(of_pod.run_as_non_root) == Some(true);
+    let told = id(of_container.run_as_user.or(of_pod.run_as_user));
+    let of_image = if non_root && told.is_none() {
+        IMAGE_USER
+    } else {
+        0
+    };
+    let uid = told.unwrap_or(of_image);
+    let gid = id(of_container.run_as_group.or(of_pod.run_as_group)).unwrap_or(of_image);
     if non_root && uid == 0 && privileged {
         return Err(Blocked::config(format!(
             "container has runAsNonRoot and image will run as root (container: {}); set runAsUser",
@@ -271,10 +281,32 @@ mod tests {
     fn run_as_non_root_refuses_root() {
         let spec = PodSpec::default();
         let container = Container {
-            security_context: Some(context(json!({"runAsNonRoot": true}))),
+            security_context: Some(context(json!({"runAsNonRoot": true, "runAsUser": 0}))),
             ..Container::default()
         };
         assert!(identity(&spec, &container, true).is_err());
         assert!(identity(&spec, &container, false).is_ok());
+    }
+
+    #[test]
+    fn who_must_not_be_root_and_names_nobody_is_the_user_of_the_image() {
+        let spec = PodSpec::default();
+        let container = |context_of: serde_json::Value| Container {
+            security_context: Some(context(context_of)),
+            ..Container::default()
+        };
+        let ids = |container: Container| {
+            let found = identity(&spec, &container, true).unwrap();
+            (found.uid, found.gid)
+        };
+        assert_eq!(
+            ids(container(json!({"runAsNonRoot": true}))),
+            (65532, 65532)
+        );
+        assert_eq!(
+            ids(container(json!({"runAsNonRoot": true, "runAsUser": 7}))),
+            (7, 0)
+        );
+        assert_eq!(ids(container(json!({}))), (0, 0));
     }
 }

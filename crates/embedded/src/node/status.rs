@@ -286,8 +286,9 @@ impl Model {
         self.init.iter_mut().chain(&mut self.containers)
     }
 
-    /// Every container that has not ended is lost: its process went with an earlier life of the node.
+    /// The pod is over. Every container that has not ended is lost: its process went with an earlier life of the node.
     pub(crate) fn lose(&mut self, now: Timestamp) {
+        (self.policy, self.unschedulable) = (RestartPolicy::Never, None);
         for container in self
             .all_mut()
             .filter(|container| container.state.exit_code().is_none())

@@ -359,6 +359,45 @@ async fn a_deleted_pod_has_its_grace_period_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_replaces_only_what_has_failed_has_no_two_pods() {
+    let folder = tempfile::tempdir().unwrap();
+    let stage = Stage::start(folder.path()).await;
+    // One of them runs when it is deleted, the other never comes up.
+    let slow = container("trap 'sleep 1; exit 3' TERM; echo ready; sleep 1000 & wait");
+    let policy = json!({"podReplacementPolicy": "Failed"});
+    stage
+        .create::<Job>(job("runs", &slow, policy.clone()))
+        .await;
+    let mut waits = job("waits", &container("true"), policy);
+    waits["spec"]["template"]["spec"]["nodeSelector"] = json!({"kubernetes.io/hostname": "absent"});
+    stage.create::<Job>(waits).await;
+    let running = stage.pod_of("runs").await.name_any();
+    let waiting = stage.pod_of("waits").await.name_any();
+    for (pod, wanted) in [(&running, "Running"), (&waiting, "Pending")] {
+        stage
+            .until::<Pod>(pod, wanted, |pod| phase(pod) == wanted)
+            .await;
+        let now = DeleteParams::default();
+        stage.api::<Pod>().delete(pod, &now).await.unwrap();
+    }
+    for (job, first) in [("runs", &running), ("waits", &waiting)] {
+        let counted = stage
+            .until::<Job>(job, "the end of its pod is counted", |job| {
+                job["status"]["failed"] == 1
+            })
+            .await;
+        assert_eq!(counted["status"]["terminating"], 0, "{job}: it has ended");
+        stage
+            .until::<Job>(job, "it has another pod", |job| {
+                job["status"]["active"] == 1
+            })
+            .await;
+        assert_ne!(&stage.pod_of(job).await.name_any(), first);
+    }
+    stage.cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_goes_on_with_a_new_pod_after_the_cluster_was_away() {
     let folder = tempfile::tempdir().unwrap();
     let stage = Stage::start(folder.path()).await;

@@ -3,43 +3,15 @@
 //! Kubernetes mounts Secrets readable for groups when a pod has an `fsGroup`, and people paste keys without their last
 //! line break; ssh refuses both. So every key is copied to a private folder that goes with the mover.
 
-use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+pub(crate) use crate::fs::PrivateFolder;
 use crate::fs::write_private;
 use crate::report::{Fault, reason};
-
-/// A folder only its owner can enter, for keys, configuration and sockets. It is removed when dropped.
-pub(crate) struct PrivateFolder {
-    folder: tempfile::TempDir,
-}
-
-impl PrivateFolder {
-    /// Makes one in `scratch`.
-    pub(crate) fn make(scratch: &Path) -> Result<Self, Fault> {
-        // The name is short: the path of a Unix socket in it must stay below 108 bytes.
-        let folder = tempfile::Builder::new().prefix("sl").rand_bytes(6).permissions(Permissions::from_mode(0o700)).tempdir_in(scratch).map_err(|error| {
-            Fault::new(
-                reason::POD_INCOMPLETE,
-                format!("no temporary folder can be made in {}: {error}; mount a writable folder there", scratch.display()),
-            )
-        })?;
-        Ok(Self { folder })
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-}
 
 /// Copies the private key `name` of the Secret to the private folder and gives the copy's path.
 pub(crate) fn private_key(
@@ -172,6 +144,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     const PUBLIC: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti user@example.com";
 

@@ -66,7 +66,7 @@ fn source() -> ExitCode {
         }
         Err(fault) => {
             console.say(&format!("{}: {}", fault.reason, fault.message));
-            (failed(Role::Source, &fault), ExitCode::FAILURE)
+            (failed("rsync", Role::Source, &fault), ExitCode::FAILURE)
         }
     };
     deliver(report, &console, &places.report);
@@ -91,7 +91,7 @@ fn destination() -> ExitCode {
                 failure.fault.reason, failure.fault.message
             ));
             (
-                failed(Role::Destination, &failure.fault),
+                failed("rsync", Role::Destination, &failure.fault),
                 ExitCode::from(failure.code),
             )
         }

@@ -6,6 +6,7 @@
 use syncline_api::report::reason as api_reason;
 
 use crate::report::{Fault, reason};
+use crate::tries::Again;
 
 /// What to do after a failed try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,17 @@ pub(crate) enum Next {
     AtOnce,
     /// Try again at once, asking less of the peer.
     AskLess(Less),
+}
+
+impl Next {
+    /// When another try can help.
+    pub(crate) fn again(self) -> Again {
+        match self {
+            Self::GiveUp | Self::AskLess(_) => Again::Never,
+            Self::Wait => Again::Later,
+            Self::AtOnce => Again::AtOnce,
+        }
+    }
 }
 
 /// What the peer does not take.

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use syncline_api::report::Report;
 
 /// The mover's program.
-const MOVER: &str = env!("CARGO_BIN_EXE_syncline-mover");
+pub(crate) const MOVER: &str = env!("CARGO_BIN_EXE_syncline-mover");
 /// The port that destinations listen on, by contract.
 pub(crate) const PORT: u16 = 8022;
 /// Longer than anything here takes on a slow machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Whom the programs run as.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(crate) enum As {
 }
 
 /// The uid of the ordinary user. It needs no account on the machine.
-const ORDINARY_UID: u32 = 54_321;
+pub(crate) const ORDINARY_UID: u32 = 54_321;
 
 pub(crate) struct Pair {
     folder: tempfile::TempDir,
@@ -279,6 +279,31 @@ impl Pair {
 }
 
 impl Running {
+    /// Starts `command`, a mover that writes its report to `report`, with its output in `log`.
+    pub(crate) fn start(mut command: Command, log: PathBuf, report: PathBuf) -> Self {
+        File::create(&report)
+            .unwrap()
+            .set_permissions(std::fs::Permissions::from_mode(0o666))
+            .unwrap();
+        let output = File::create(&log).unwrap();
+        let child = command
+            .env("TERMINATION_LOG", &report)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        Self { child, log, report }
+    }
+
+    /// Waits for the end of a mover that may have been killed, and gives its exit code, and its report if it left one.
+    pub(crate) fn end_somehow(mut self) -> (Option<i32>, Option<Report>, String) {
+        let code = self.child.wait().unwrap().code();
+        let text = std::fs::read_to_string(&self.report).unwrap();
+        (code, Report::parse(&text).ok(), self.log())
+    }
+
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
     }

@@ -161,6 +161,14 @@ pub(crate) fn as_volsync_keeps(entry: &mut Entry) {
         .retain(|name, _| name.as_bytes().starts_with(b"system."));
 }
 
+/// Drops what stock rclone with VolSync's permissions file does not keep: attributes that are no ACLs, and times of folders.
+pub(crate) fn as_stock_rclone_keeps(entry: &mut Entry) {
+    as_volsync_keeps(entry);
+    if entry.kind == 'd' {
+        entry.modified = (0, 0);
+    }
+}
+
 /// Fills `root` with everything that a volume may hold and the caller may make.
 pub(crate) fn fill(root: &Path) {
     let path = |name: &str| root.join(name);

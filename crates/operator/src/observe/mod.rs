@@ -2,8 +2,10 @@
 //! absent must not rest on what was true a while ago.
 
 mod complaints;
+mod leads;
 mod pull;
 mod read;
+mod store;
 mod world;
 
 use futures::try_join;
@@ -15,20 +17,21 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use syncline_api::movers::{CopyMethod, MoverConfig, MoverVolumeSource};
+use syncline_api::movers::{MoverConfig, MoverVolumeSource};
 use syncline_api::names::{self, Mover, Side};
 use syncline_api::{ReplicationDestination, ReplicationSource, labels};
 
 use crate::kinds::{Key, VolumeSnapshot, VolumeSnapshotClass};
 use crate::options::MoverLog;
-use crate::plan::{Settings, has_ended, mounted_claim, report_of};
+use crate::plan::{Settings, container_of, has_ended, mounted_claim, report_of};
 use crate::status::{MEMORY, State, Writing, correction, writing};
-use crate::subject::{Spec, Subject, annotation, has_label, owners};
+use crate::subject::{Subject, VolumeOptions, annotation, has_label, owners};
 use crate::validate::mover_config;
 pub(crate) use read::Reader;
 
 pub use pull::PullSecret;
 pub use read::Error;
+pub use store::{Keys, Store};
 pub use world::{Complaint, Found, Further, Labelled, Secrets, World};
 
 /// One resource as it was read, with the whole of its status.
@@ -116,12 +119,13 @@ pub async fn world(
 ) -> Result<World, Error> {
     let reader = Reader::new(client, &subject.key.namespace);
     let named = Named::by(subject);
-    let (identity, pull_secrets, further, secrets, service, job, claims, labelled) = try_join!(
+    let (identity, pull_secrets, further, secrets, store, service, job, claims, labelled) = try_join!(
         identity(&reader, subject, &named),
         pull::pull_secrets(client, subject, settings),
         further(&reader, &named),
         secrets(&reader, subject, &named),
-        reader.get::<Service>(&named.service),
+        store::store(&reader, &subject.spec),
+        service(&reader, &named),
         reader.get::<Job>(&named.job),
         claims(&reader, &named),
         labelled(&reader, &subject.uid),
@@ -136,6 +140,7 @@ pub async fn world(
         pull_secrets,
         further,
         secrets,
+        store,
         service,
         job,
         given_claim,
@@ -167,8 +172,11 @@ async fn look_closer(
         (world.users, world.nodes) = users(reader, &named.shared_claims(world)).await?;
     }
     if subject.state.last_sync_start_time.is_some() {
-        if named.mover.mover_security_context.is_some() {
+        if named.acting != Mover::Rsync || named.mover.mover_security_context.is_some() {
             world.namespace = reader.namespace().await?;
+        }
+        if named.acting == Mover::Rclone && subject.key.side == Side::Source {
+            world.cluster = reader.cluster().await?;
         }
         complaints::complaints(reader, world).await?;
     }
@@ -191,6 +199,7 @@ async fn look_closer(
 
 /// The names of what is to be read.
 struct Named<'a> {
+    acting: Mover,
     mover: MoverConfig,
     job: String,
     service: String,
@@ -204,40 +213,22 @@ struct Named<'a> {
 
 impl<'a> Named<'a> {
     fn by(subject: &'a Subject) -> Self {
-        let (side, name) = (subject.key.side, &subject.key.name);
-        let mut named = Self {
+        let (side, name, spec) = (subject.key.side, &subject.key.name, &subject.spec);
+        let acting = spec.acting_mover();
+        let volume = spec.volume(acting);
+        Self {
+            acting,
             // What cannot be read is a mistake that validation tells.
             mover: mover_config(subject).unwrap_or_default(),
-            job: names::job(Mover::Rsync, side, name),
-            service: names::service(Mover::Rsync, side, name),
-            given_claim: None,
-            own_claim: names::data_pvc(Mover::Rsync, side, name),
-            ssh_keys: None,
-            storage_class: None,
-            snapshot_class: None,
-            direct: false,
-        };
-        match &subject.spec {
-            Spec::Source(spec) => {
-                named.given_claim = some(spec.source_pvc.as_ref());
-                if let Some(rsync) = &spec.rsync {
-                    named.ssh_keys = some(rsync.ssh_keys.as_ref());
-                    named.storage_class = some(rsync.volume.storage_class_name.as_ref());
-                    named.snapshot_class = some(rsync.volume.volume_snapshot_class_name.as_ref());
-                    named.direct = rsync.volume.copy_method.is_some_and(CopyMethod::is_direct);
-                }
-            }
-            Spec::Destination(spec) => {
-                if let Some(rsync) = &spec.rsync {
-                    named.given_claim = some(rsync.volume.destination_pvc.as_ref());
-                    named.ssh_keys = some(rsync.ssh_keys.as_ref());
-                    named.storage_class = some(rsync.volume.storage_class_name.as_ref());
-                    named.snapshot_class = some(rsync.volume.volume_snapshot_class_name.as_ref());
-                    named.direct = rsync.volume.copy_method.is_some_and(CopyMethod::is_direct);
-                }
-            }
+            job: names::job(acting, side, name),
+            service: names::service(acting, side, name),
+            given_claim: some(spec.given_claim(acting)),
+            own_claim: names::data_pvc(acting, side, name),
+            ssh_keys: some(spec.ssh_keys()),
+            storage_class: some(volume.and_then(VolumeOptions::storage_class)),
+            snapshot_class: some(volume.and_then(VolumeOptions::snapshot_class)),
+            direct: volume.is_some_and(VolumeOptions::is_direct),
         }
-        named
     }
 
     /// The claims that the mover shares with pods of others: the volume itself, and the user's further ones.
@@ -302,11 +293,22 @@ async fn further(reader: &Reader<'_>, named: &Named<'_>) -> Result<Further, Erro
     Ok(further)
 }
 
+/// Only rsync's movers are reached through a Service.
+async fn service(reader: &Reader<'_>, named: &Named<'_>) -> Result<Option<Service>, Error> {
+    if named.acting != Mover::Rsync {
+        return Ok(None);
+    }
+    reader.get(&named.service).await
+}
+
 async fn secrets(
     reader: &Reader<'_>,
     subject: &Subject,
     named: &Named<'_>,
 ) -> Result<Secrets, Error> {
+    if named.acting != Mover::Rsync {
+        return Ok(Secrets::default());
+    }
     if let Some(name) = named.ssh_keys {
         return Ok(Secrets {
             given: reader.get::<Secret>(name).await?,
@@ -390,9 +392,8 @@ async fn last_words(
             .as_ref()
             .map(|created| created.0)
     })?;
-    reader
-        .log(newest.metadata.name.as_deref()?, wanted.tail_lines)
-        .await
+    let (name, container) = (newest.metadata.name.as_deref()?, container_of(newest)?);
+    reader.log(name, container, wanted.tail_lines).await
 }
 
 /// Pods other than movers that use one of the claims, and their nodes.

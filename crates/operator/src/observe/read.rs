@@ -10,7 +10,6 @@ use serde::de::DeserializeOwned;
 
 use super::complaints::newest;
 use super::{Complaint, Found};
-use crate::plan::CONTAINER;
 
 /// Objects a page of a list holds at most.
 const PAGE: u32 = 500;
@@ -41,6 +40,9 @@ impl Error {
         matches!(&*self.source, kube::Error::Api(status) if status.code == 403)
     }
 }
+
+/// The namespace that every cluster has from its beginning to its end.
+const OLDEST_NAMESPACE: &str = "kube-system";
 
 /// Reads in one namespace.
 pub(crate) struct Reader<'a> {
@@ -113,6 +115,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// What tells this cluster from all others. An operator that may not read it knows nothing.
+    pub(super) async fn cluster(&self) -> Result<Option<String>, Error> {
+        match self.get_global::<Namespace>(OLDEST_NAMESPACE).await {
+            Err(error) if error.is_forbidden() => Ok(None),
+            found => Ok(found?.and_then(|namespace| namespace.metadata.uid)),
+        }
+    }
+
     /// Whether a class exists. An operator that may not read classes takes them for present: the API server will tell.
     pub(super) async fn finds<K>(&self, name: Option<&str>) -> Result<Found, Error>
     where
@@ -180,10 +190,15 @@ impl<'a> Reader<'a> {
     }
 
     /// The end of a mover's log. That it cannot be read never keeps a run from ending.
-    pub(super) async fn log(&self, pod: &str, lines: Option<i64>) -> Option<String> {
+    pub(super) async fn log(
+        &self,
+        pod: &str,
+        container: &str,
+        lines: Option<i64>,
+    ) -> Option<String> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), self.namespace);
         let parameters = LogParams {
-            container: Some(CONTAINER.to_owned()),
+            container: Some(container.to_owned()),
             tail_lines: Some(lines.unwrap_or(LOG_LINES)),
             ..LogParams::default()
         };

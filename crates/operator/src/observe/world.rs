@@ -11,7 +11,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use syncline_api::status::Progress;
 
-use super::PullSecret;
+use super::{PullSecret, Store};
 use crate::follow::Reported;
 use crate::kinds::VolumeSnapshot;
 
@@ -85,6 +85,9 @@ impl Further {
 pub struct World {
     /// The resource's namespace. Only where the mover's rights depend on it; `None` also when it may not be read.
     pub namespace: Option<Namespace>,
+    /// What tells this cluster from others: the uid of `kube-system`. Only for sources that write to a store; `None` also
+    /// when it may not be read.
+    pub cluster: Option<String>,
     /// The mover's service account: the user's, or ours.
     pub service_account: Option<ServiceAccount>,
     /// Its role, if it is ours.
@@ -97,6 +100,8 @@ pub struct World {
     pub further: Further,
     /// The Secrets with ssh keys.
     pub secrets: Secrets,
+    /// What rclone's configuration and certificate have, where the spec has rclone.
+    pub store: Store,
     /// The mover's Service.
     pub service: Option<Service>,
     /// The mover's Job.

@@ -183,7 +183,7 @@ pub(super) fn drop_unfinished_image(draft: &mut Draft<'_>, input: &Input<'_>) {
 }
 
 /// Takes the name of the image in the making off the volume: the next run's has another.
-fn forget_snapshot_name(draft: &mut Draft<'_>, input: &Input<'_>) {
+pub(super) fn forget_snapshot_name(draft: &mut Draft<'_>, input: &Input<'_>) {
     for claim in [
         &input.world.given_claim,
         &input.world.own_claim,

@@ -74,7 +74,7 @@ pub(super) fn usable<'a>(
     let namespace = input.namespace().to_owned();
     let Some(claim) = &input.world.given_claim else {
         return Err(Fault::claim_missing(
-            input.subject.key.side,
+            (input.subject.key.side, input.mover()),
             &namespace,
             name,
         ));
@@ -86,6 +86,13 @@ pub(super) fn usable<'a>(
         == Some("Lost")
     {
         return Err(Fault::ClaimLost {
+            namespace,
+            name: name.to_owned(),
+        });
+    }
+    if is_block(claim) && input.mover() != Mover::Rsync {
+        return Err(Fault::DeviceNotCarried {
+            mover: input.mover().field(),
             namespace,
             name: name.to_owned(),
         });
@@ -140,13 +147,19 @@ fn check_classes(input: &Input<'_>, volume: &Volume) -> Result<(), Fault> {
         }
     };
     if let (Some(name), Found::Missing) = (storage, input.world.storage_class) {
-        return Err(Fault::StorageClassMissing { name: name.clone() });
+        return Err(Fault::StorageClassMissing {
+            mover: input.mover().field(),
+            name: name.clone(),
+        });
     }
     if snapshots && !input.world.snapshots_known {
         return Err(Fault::SnapshotsUnknown { instead });
     }
     if let (true, Some(name), Found::Missing) = (snapshots, snapshot, input.world.snapshot_class) {
-        return Err(Fault::SnapshotClassMissing { name: name.clone() });
+        return Err(Fault::SnapshotClassMissing {
+            mover: input.mover().field(),
+            name: name.clone(),
+        });
     }
     Ok(())
 }
@@ -166,7 +179,7 @@ fn prepare_source(
             placement,
         }));
     }
-    let name = names::data_pvc(Mover::Rsync, Side::Source, input.name());
+    let name = names::data_pvc(input.mover(), Side::Source, input.name());
     if let Some(copy) = &input.world.own_claim {
         input.check_owned("PersistentVolumeClaim", Some(&copy.metadata))?;
         if copy.metadata.deletion_timestamp.is_some() {
@@ -354,7 +367,7 @@ fn from_claim(
 ) -> Result<PersistentVolumeClaim, Fault> {
     let own_size = size_of(origin);
     if let (Some(asked), Some(needed)) = (&source.capacity, &own_size) {
-        check_size(asked, needed, || {
+        check_size(input, (asked, needed), || {
             format!(
                 "a clone of PersistentVolumeClaim {}/{}",
                 input.namespace(),
@@ -389,7 +402,7 @@ fn from_snapshot(
     let restore_size =
         restore_size.filter(|size| quantity::bytes(size).is_some_and(|bytes| bytes > 0));
     if let (Some(asked), Some(needed)) = (&source.capacity, &restore_size) {
-        check_size(asked, needed, || {
+        check_size(input, (asked, needed), || {
             format!("VolumeSnapshot {}/{name}", input.namespace())
         })?;
     }
@@ -407,13 +420,14 @@ fn from_snapshot(
 }
 
 fn check_size(
-    asked: &Quantity,
-    needed: &Quantity,
+    input: &Input<'_>,
+    (asked, needed): (&Quantity, &Quantity),
     origin: impl FnOnce() -> String,
 ) -> Result<(), Fault> {
     match (quantity::bytes(asked), quantity::bytes(needed)) {
         (Some(asked_bytes), Some(needed_bytes)) if asked_bytes < needed_bytes => {
             Err(Fault::CapacityTooSmall {
+                mover: input.mover().field(),
                 capacity: asked.0.clone(),
                 origin: origin(),
                 needed: needed.0.clone(),
@@ -451,7 +465,7 @@ fn copy(
 ) -> PersistentVolumeClaim {
     let origin_spec = origin.spec.clone().unwrap_or_default();
     PersistentVolumeClaim {
-        metadata: input.temporary(names::data_pvc(Mover::Rsync, Side::Source, input.name())),
+        metadata: input.temporary(names::data_pvc(input.mover(), Side::Source, input.name())),
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: source.access_modes.clone().or(origin_spec.access_modes),
             storage_class_name: source

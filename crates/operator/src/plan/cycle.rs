@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 use syncline_api::conditions::{self, NewCondition};
-use syncline_api::names::Side;
+use syncline_api::names::{self, Mover, Side};
 use syncline_api::report::MoverResult;
 use syncline_api::status::Retry;
 use syncline_api::{GoDuration, conditions as names_of};
@@ -14,14 +14,15 @@ use syncline_schedule::{Assessment, History, Trigger};
 use super::cleanup::{After, drop_unfinished_image, relinquish_marked, sweep};
 use super::copies::{Data, check, prepare};
 use super::draft::{Draft, reference, same};
-use super::job::{Run, build, fingerprint, is_our_run, parallelism};
+use super::job::{Run, build, is_our_run, parallelism};
 use super::outcome::{self, Words};
 use super::placement::beside_all;
 use super::pod::check_extra;
 use super::standing::{self, Standing};
 use super::stuck::stuck;
 use super::{
-    Call, Change, Fault, Input, Kind, Object, Plan, consistency, foreign, images, trigger,
+    Call, Change, Fault, Input, Kind, Object, Plan, anew, consistency, foreign, images, lost,
+    rclone, rsync, trigger,
 };
 use crate::backoff::TRANSFER;
 use crate::metrics::Measure;
@@ -40,6 +41,13 @@ impl<'a> Footing<'a> {
         match self {
             Self::Firm(wish, _) | Self::Faulty(wish, _) => Some(wish),
             Self::Invalid(_) => None,
+        }
+    }
+
+    fn firm(&self) -> Option<(&'a Validated, &Standing)> {
+        match self {
+            Self::Firm(wish, standing) => Some((wish, standing)),
+            Self::Faulty(..) | Self::Invalid(_) => None,
         }
     }
 
@@ -126,7 +134,8 @@ fn go_on(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
         return draft.complain(&fault.to_string());
     }
     if job.metadata.deletion_timestamp.is_some() {
-        return wait_for_retry(draft, input);
+        must_wait(draft, input);
+        return;
     }
     if let Some(fault) = foreign::fault(input, job) {
         let image = foreign::image_of(job).unwrap_or_default();
@@ -186,11 +195,12 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
         });
     }
     if let Some(pod) = outcome::running(input) {
-        let (pod, uid) = (
-            pod.metadata.name.clone().unwrap_or_default(),
-            pod.metadata.uid.clone().unwrap_or_default(),
-        );
-        draft.plan.calls.push(Call::Follow { pod, uid });
+        let container = outcome::container_of(pod).unwrap_or_else(|| input.mover().as_str());
+        draft.plan.calls.push(Call::Follow {
+            pod: pod.metadata.name.clone().unwrap_or_default(),
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            container: container.to_owned(),
+        });
     }
     if let Some(progress) = &input.world.progress {
         draft.state.progress = Some(progress.clone());
@@ -204,11 +214,13 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
     if let Some(at) = look_again {
         draft.wake(at);
     }
-    if stuck.is_some() && never_ran(input) && asks_for_another(input, footing, job) {
+    if anew::makes_way(input, footing.firm(), job, stuck.is_some()) {
         // Nothing is in flight, and what was corrected may be what kept it.
         sweep(draft, input, After::Failure);
+        rclone::begin_anew(draft, input);
         return draft.say(conditions::sync_in_progress(input.subject.generation));
     }
+    rclone::tell_waiting(draft, input, footing.wish(), job);
     if let Some(fault) = stuck.as_ref().filter(|fault| !is_told(input, fault)) {
         let related = Some(reference("batch/v1", "Job", &job.metadata));
         draft.warn(fault.word(), "CreateMover", fault.to_string(), related);
@@ -229,24 +241,9 @@ fn is_told(input: &Input<'_>, fault: &Fault) -> bool {
         .is_in(&input.subject.state.conditions)
 }
 
-/// Whether no pod of the Job has come up yet.
-fn never_ran(input: &Input<'_>) -> bool {
-    let mut pods = input.world.pods.iter();
-    pods.all(|pod| outcome::phase_of(pod) == Some("Pending"))
-}
-
-/// Whether the Job would be another one if it were made now.
-fn asks_for_another(input: &Input<'_>, footing: &Footing<'_>, job: &Job) -> bool {
-    let Footing::Firm(wish, standing) = footing else {
-        return false;
-    };
-    let asked = Run::of(job, Some(wish)).asked;
-    asked.is_some_and(|asked| asked != fingerprint(input, wish, standing))
-}
-
 /// What made a source's first tries within the Job fail, until one of them gets data across: three tries may take long,
-/// and whoever mistyped an address should not wait for them. A destination that listens again has nothing to show before
-/// its source comes back, so there an earlier failure says nothing.
+/// and whoever mistyped an address should not wait for them. A destination that listens again, or waits again for a new
+/// version, has nothing to show before its source comes back, so there an earlier failure says nothing.
 fn failing(draft: &mut Draft<'_>, input: &Input<'_>) -> Option<Fault> {
     let moves = input
         .world
@@ -254,7 +251,12 @@ fn failing(draft: &mut Draft<'_>, input: &Input<'_>) -> Option<Fault> {
         .as_ref()
         .and_then(|progress| progress.bytes_done)
         .is_some_and(|bytes| bytes > 0);
-    if moves || input.subject.key.side == Side::Destination {
+    let waits = input.subject.key.side == Side::Destination
+        && match input.wish {
+            Ok(wish) => wish.mover() == Mover::Rsync || rclone::waits_for_versions(wish),
+            Err(_) => true,
+        };
+    if moves || waits {
         return None;
     }
     let words = outcome::failed_words(input)?;
@@ -284,15 +286,7 @@ fn succeeded(
     }
     let run = Run::of(job, footing.wish());
     if input.subject.key.side == Side::Source {
-        let entries = words.report.as_ref().and_then(|report| report.entries);
-        if let Some(rsync) = draft.state.rsync.as_mut() {
-            rsync.last_synced_entries = entries.or(rsync.last_synced_entries);
-            if entries == Some(0) && run.allowed_empty_source.is_some() {
-                rsync
-                    .allowed_empty_source
-                    .clone_from(&run.allowed_empty_source);
-            }
-        }
+        record(draft, input, &run, &words);
         let copies = [
             input.world.own_claim.as_ref().map(|claim| &claim.metadata),
             input
@@ -314,11 +308,22 @@ fn succeeded(
     match images::publish(draft, input, &run, words.pod.as_deref()) {
         Ok(Some(image)) => {
             draft.state.latest_image = Some(image);
+            record(draft, input, &run, &words);
             finish(draft, input, footing, &words);
         }
         Ok(None) => draft.say(conditions::sync_in_progress(input.subject.generation)),
         Err(fault @ Fault::VolumeVanished { .. }) => fail(draft, input, &words, &fault),
         Err(fault) => draft.complain(&fault.to_string()),
+    }
+}
+
+/// Notes what only the mover knows of its success.
+fn record(draft: &mut Draft<'_>, input: &Input<'_>, run: &Run, words: &Words) {
+    let report = words.report.as_ref();
+    match input.mover() {
+        Mover::Rclone => rclone::record(draft, input, run, report),
+        _ if input.subject.key.side == Side::Source => rsync::record(draft, run, report),
+        _ => {}
     }
 }
 
@@ -332,7 +337,7 @@ fn finish(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, words
         draft.plan.measures.push(Measure::MissedInterval);
     }
     if let Some(start) = old.last_sync_start_time {
-        let took = input.now().duration_since(start).max(SignedDuration::ZERO);
+        let took = rclone::took(input, words, start);
         draft.state.last_sync_duration = Some(GoDuration::from(took.unsigned_abs()));
         draft
             .plan
@@ -356,32 +361,11 @@ fn finish(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, words
         })
         .flatten();
     draft.state.latest_mover_status = Some(words.status(MoverResult::Successful));
-    say_what_was_lost(draft, input, words);
+    lost::say(draft, input, words);
     draft.state.progress = None;
     draft.state.retry = None;
     draft.say(conditions::cleaning_up(input.subject.generation));
     draft.wake(input.now());
-}
-
-/// Names what the movers' rights did not suffice to preserve.
-fn say_what_was_lost(draft: &mut Draft<'_>, input: &Input<'_>, words: &Words) {
-    let lost = words
-        .report
-        .as_ref()
-        .map(|report| report.unpreserved.join("; "))
-        .unwrap_or_default();
-    if lost.is_empty() {
-        let known = &mut draft.state.conditions;
-        known.retain(|condition| condition.type_ != names_of::PRESERVED);
-        return;
-    }
-    let message = format!(
-        "the rights of the movers did not suffice to preserve: {lost}; owners, groups and the root folder are kept when the movers of \
-         both sides run without moverSecurityContext, or with the annotation volsync.backube/privileged-movers: \"true\" on their \
-         namespaces (on the embedded cluster: when `syncline up` is run by root); device files and attributes of the system take more than that gives"
-    );
-    let condition = conditions::not_preserved(input.subject.generation, message);
-    conditions::set(&mut draft.state.conditions, condition, input.now());
 }
 
 /// Records a failure, and when the next try is due.
@@ -395,6 +379,7 @@ fn fail(draft: &mut Draft<'_>, input: &Input<'_>, words: &Words, fault: &Fault) 
     });
     draft.state.latest_mover_status = Some(words.status(MoverResult::Failed));
     draft.state.progress = None;
+    rclone::record_failure(draft, input);
     draft.complain(&fault.to_string());
     let related = input
         .world
@@ -406,8 +391,8 @@ fn fail(draft: &mut Draft<'_>, input: &Input<'_>, words: &Words, fault: &Fault) 
     draft.wake(next);
 }
 
-/// Returns whether the next try is still to wait. A changed spec is tried at once, and so is one that is called because
-/// another resource has come through.
+/// Returns whether the next try is still to wait. A changed spec, or configuration of a store, is tried at once, and so is
+/// one that is called because another resource has come through.
 fn must_wait(draft: &mut Draft<'_>, input: &Input<'_>) -> bool {
     let state = &input.subject.state;
     let Some(next) = state
@@ -420,15 +405,12 @@ fn must_wait(draft: &mut Draft<'_>, input: &Input<'_>) -> bool {
     let told = state
         .condition(names_of::SYNCHRONIZING)
         .and_then(|condition| condition.observed_generation);
-    if input.now() >= next.0 || input.world.called || told != input.subject.generation {
+    let changed = told != input.subject.generation || rclone::is_reconfigured(input);
+    if input.now() >= next.0 || input.world.called || changed {
         return false;
     }
     draft.wake(next.0);
     true
-}
-
-fn wait_for_retry(draft: &mut Draft<'_>, input: &Input<'_>) {
-    must_wait(draft, input);
 }
 
 fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
@@ -437,7 +419,7 @@ fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
         Footing::Faulty(_, fault) => return draft.complain(&fault.to_string()),
         Footing::Invalid(invalid) => return draft.complain(&invalid.to_string()),
     };
-    if must_wait(draft, input) {
+    if must_wait(draft, input) || !dismissed_others(draft, input) {
         return;
     }
     if let Some(until) = input.world.image_distrusted_until {
@@ -474,12 +456,31 @@ fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
     }
 }
 
+/// Whether no Job of another mover is left, which the spec chose before; each is ended first, for it would write to the same
+/// volume, or wait for ever.
+fn dismissed_others(draft: &mut Draft<'_>, input: &Input<'_>) -> bool {
+    let named = names::job(input.mover(), input.subject.key.side, input.name());
+    let others = input.world.labelled.jobs.iter();
+    let others: Vec<&Job> = others
+        .filter(|job| input.subject.owns(&job.metadata))
+        .filter(|job| job.metadata.name.as_deref() != Some(&named))
+        .collect();
+    for job in &others {
+        draft.delete(Kind::Job, &job.metadata);
+    }
+    if !others.is_empty() {
+        draft.say(conditions::sync_in_progress(input.subject.generation));
+    }
+    others.is_empty()
+}
+
 /// What is said where another resource has found out about the image.
 fn distrusted(input: &Input<'_>) -> Fault {
-    Fault::ForeignImage {
-        image: input.settings.mover_image.clone(),
-        evidence: "another resource's run with it has shown that".to_owned(),
-    }
+    Fault::foreign_image(
+        input.mover(),
+        input.image().to_owned(),
+        "another resource's run with it has shown that".to_owned(),
+    )
 }
 
 /// Sees to everything that the mover's pod mounts; `None` while it is not ready yet.
@@ -574,6 +575,6 @@ fn waiting(input: &Input<'_>, wish: &Validated) -> NewCondition {
 }
 
 /// Kubernetes writes times to the second.
-fn to_second(time: Timestamp) -> Timestamp {
+pub(super) fn to_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

@@ -167,6 +167,15 @@ fn state(input: &Input<'_>) -> State {
             .conditions
             .retain(|condition| condition.type_ != conditions::FORBIDDEN),
     }
+    if let Some(rclone) = &mut state.rclone
+        && !input
+            .subject
+            .annotations
+            .contains_key(labels::RCLONE_TAKE_OVER)
+    {
+        // Told once more it counts once more.
+        rclone.took_over = None;
+    }
     state
 }
 

@@ -1,6 +1,6 @@
 //! What keeps a run from going on, although the spec is right. Each message names cause, object and cure.
 
-use syncline_api::names::Side;
+use syncline_api::names::{Mover, Side};
 
 /// Something in the cluster that is not as it must be. The run goes on by itself when it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,7 +11,7 @@ pub enum Fault {
     )]
     ClaimMissing {
         /// The field that names it.
-        field: &'static str,
+        field: String,
         /// Its namespace.
         namespace: String,
         /// Its name.
@@ -67,6 +67,78 @@ pub enum Fault {
         /// The keys it needs.
         keys: String,
     },
+    /// The Secret with rclone's configuration is not there.
+    #[error(
+        "waiting for Secret {namespace}/{name}, which spec.rclone.rcloneConfig names and which does not exist; create it with rclone's configuration under the key rclone.conf (kubectl create secret generic {name} -n {namespace} --from-file=rclone.conf), or correct the field, and the run starts by itself"
+    )]
+    ConfigMissing {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The Secret has no configuration.
+    #[error(
+        "Secret {namespace}/{name}, which spec.rclone.rcloneConfig names, lacks the key \"rclone.conf\", or its value is empty; add rclone's configuration under that key, and the run starts by itself"
+    )]
+    ConfigIncomplete {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The configuration does not know the store.
+    #[error(
+        "rclone.conf in Secret {namespace}/{name} has no section {section:?} ({known}); add it, or correct spec.rclone.rcloneConfigSection"
+    )]
+    SectionMissing {
+        /// The section.
+        section: String,
+        /// What there is instead.
+        known: String,
+        /// The Secret's namespace.
+        namespace: String,
+        /// The Secret's name.
+        name: String,
+    },
+    /// What holds the authority's certificate is not there.
+    #[error(
+        "waiting for {kind} {namespace}/{name}, which spec.rclone.customCA names and which does not exist; create it or correct customCA, and the run starts by itself"
+    )]
+    CertificateMissing {
+        /// Its kind.
+        kind: &'static str,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// What is to hold the authority's certificate does not.
+    #[error(
+        "{kind} {namespace}/{name}, which spec.rclone.customCA names, lacks the key {key:?}, or its value is empty; add the certificate of the store's authority under that key, or correct customCA.key"
+    )]
+    CertificateIncomplete {
+        /// Its kind.
+        kind: &'static str,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// A device cannot be sent file by file.
+    #[error(
+        "PersistentVolumeClaim {namespace}/{name} is a device (volumeMode Block), and spec.{mover} replicates file systems only; use spec.rsync for it"
+    )]
+    DeviceNotCarried {
+        /// The field of the mover.
+        mover: &'static str,
+        /// The claim's namespace.
+        namespace: String,
+        /// The claim's name.
+        name: String,
+    },
     /// Keys could not be made.
     #[error(
         "ssh keys for Secret {namespace}/{name} could not be made: {reason}; name a Secret of your own in spec.rsync.sshKeys"
@@ -81,9 +153,11 @@ pub enum Fault {
     },
     /// The user's service account is not there.
     #[error(
-        "waiting for ServiceAccount {namespace}/{name}, which spec.rsync.moverServiceAccount names and which does not exist; create it or correct the field"
+        "waiting for ServiceAccount {namespace}/{name}, which spec.{mover}.moverServiceAccount names and which does not exist; create it or correct the field"
     )]
     ServiceAccountMissing {
+        /// The field of the mover.
+        mover: &'static str,
         /// Its namespace.
         namespace: String,
         /// Its name.
@@ -118,17 +192,21 @@ pub enum Fault {
     },
     /// A storage class that the spec names is not there.
     #[error(
-        "StorageClass {name}, which spec.rsync.storageClassName names, does not exist; create it or correct the field"
+        "StorageClass {name}, which spec.{mover}.storageClassName names, does not exist; create it or correct the field"
     )]
     StorageClassMissing {
+        /// The field of the mover.
+        mover: &'static str,
         /// Its name.
         name: String,
     },
     /// A snapshot class that the spec names is not there.
     #[error(
-        "VolumeSnapshotClass {name}, which spec.rsync.volumeSnapshotClassName names, does not exist; create it or correct the field"
+        "VolumeSnapshotClass {name}, which spec.{mover}.volumeSnapshotClassName names, does not exist; create it or correct the field"
     )]
     SnapshotClassMissing {
+        /// The field of the mover.
+        mover: &'static str,
         /// Its name.
         name: String,
     },
@@ -154,9 +232,11 @@ pub enum Fault {
     },
     /// A volume would be too small for what it is made from.
     #[error(
-        "spec.rsync.capacity {capacity} is too small: {origin} needs at least {needed}; enlarge it or leave it out"
+        "spec.{mover}.capacity {capacity} is too small: {origin} needs at least {needed}; enlarge it or leave it out"
     )]
     CapacityTooSmall {
+        /// The field of the mover.
+        mover: &'static str,
         /// What the spec says.
         capacity: String,
         /// What the volume is made from.
@@ -166,9 +246,11 @@ pub enum Fault {
     },
     /// A volume cannot shrink.
     #[error(
-        "spec.rsync.capacity {capacity} is smaller than PersistentVolumeClaim {namespace}/{name}, which has {present}, and volumes cannot shrink; raise it again, or delete the claim to have it made anew"
+        "spec.{mover}.capacity {capacity} is smaller than PersistentVolumeClaim {namespace}/{name}, which has {present}, and volumes cannot shrink; raise it again, or delete the claim to have it made anew"
     )]
     CannotShrink {
+        /// The field of the mover.
+        mover: &'static str,
         /// What the spec says.
         capacity: String,
         /// The claim's namespace.
@@ -244,9 +326,13 @@ pub enum Fault {
     },
     /// The node of the mover's pod is gone or cut off.
     #[error(
-        "node {node}, where the mover's pod {namespace}/{pod} runs, does not answer; the run goes on when the node is back, or from the start when the pod is deleted by force (kubectl delete pod {pod} -n {namespace} --force) and the node is known to be down"
+        "node {node}, where the mover's pod {namespace}/{pod} runs, does not answer; the run goes on when the node is back, or from the start when {what} by force (kubectl delete {objects} -n {namespace} --force) and the node is known to be down"
     )]
     NodeLost {
+        /// What is to be deleted to start anew, and that it is.
+        what: &'static str,
+        /// The same for `kubectl`.
+        objects: String,
         /// The pod's namespace.
         namespace: String,
         /// The pod.
@@ -278,13 +364,15 @@ pub enum Fault {
     },
     /// The mover's image is somebody else's.
     #[error(
-        "MoverImageNotSyncline: the movers' image {image} is not Syncline's: {evidence}; give the operator the image of its own release (--rsync-container-image, RELATED_IMAGE_RSYNC_CONTAINER or --mover-image), nothing was transferred with this one"
+        "MoverImageNotSyncline: the movers' image {image} is not Syncline's: {evidence}; give the operator the image of its own release ({settings} or --mover-image), nothing was transferred with this one"
     )]
     ForeignImage {
         /// The image.
         image: String,
         /// What shows it.
         evidence: String,
+        /// The operator's settings that name the image of this mover.
+        settings: String,
     },
     /// A mover's run failed.
     #[error("the {side} mover failed{reason}: {message}")]
@@ -321,11 +409,22 @@ impl Fault {
         }
     }
 
+    /// The image of a mover is somebody else's.
+    pub(super) fn foreign_image(mover: Mover, image: String, evidence: String) -> Self {
+        let flag = mover.as_str();
+        let variable = flag.replace('-', "_").to_uppercase();
+        Self::ForeignImage {
+            image,
+            evidence,
+            settings: format!("--{flag}-container-image, RELATED_IMAGE_{variable}_CONTAINER"),
+        }
+    }
+
     /// The claim that a side's spec names is not there.
-    pub(super) fn claim_missing(side: Side, namespace: &str, name: &str) -> Self {
+    pub(super) fn claim_missing((side, mover): (Side, Mover), namespace: &str, name: &str) -> Self {
         let field = match side {
-            Side::Source => "spec.sourcePVC",
-            Side::Destination => "spec.rsync.destinationPVC",
+            Side::Source => "spec.sourcePVC".to_owned(),
+            Side::Destination => format!("spec.{}.destinationPVC", mover.field()),
         };
         Self::ClaimMissing {
             field,

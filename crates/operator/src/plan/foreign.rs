@@ -29,10 +29,11 @@ pub(super) fn fault(input: &Input<'_>, job: &Job) -> Option<Fault> {
         return None;
     }
     let evidence = input.world.pods.iter().find_map(evidence_in)?;
-    Some(Fault::ForeignImage {
-        image: image_of(job).unwrap_or_default(),
+    Some(Fault::foreign_image(
+        input.mover(),
+        image_of(job).unwrap_or_default(),
         evidence,
-    })
+    ))
 }
 
 /// The image of a Job's mover.

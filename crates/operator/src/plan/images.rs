@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Pod, TypedLocalObjectReference};
 use serde_json::json;
 use syncline_api::{labels, names};
 
-use super::cleanup::drop_unfinished_image;
+use super::cleanup::{drop_unfinished_image, forget_snapshot_name};
 use super::consistency::{judge, mark_image};
 use super::copies::{cut, is_ready};
 use super::draft::{Draft, same};
@@ -104,7 +104,11 @@ fn sees_to_snapshot<'a>(
         );
         return Ok(None);
     };
-    input.check_owned(SNAPSHOT, Some(&snapshot.metadata))?;
+    if !input.subject.owns(&snapshot.metadata) {
+        // The user's since it was marked as to be kept, or never ours: under another name there is room.
+        forget_snapshot_name(draft, input);
+        return Ok(None);
+    }
     let receiver = annotation(&snapshot.metadata, labels::RECEIVED_BY);
     if receiver.is_some() && receiver != pod {
         // It was begun for a pod that failed after all; the next one has written to the volume since.

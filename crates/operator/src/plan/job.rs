@@ -1,33 +1,29 @@
 //! The Job of a run: its pod, and the arguments of the run that it keeps.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{
-    Container, EnvVar, EnvVarSource, ObjectFieldSelector, PersistentVolumeClaimVolumeSource,
-    Volume, VolumeDevice,
-};
+use k8s_openapi::api::core::v1::{Container, EnvVar, PersistentVolumeClaimVolumeSource, Volume};
 use serde::{Deserialize, Serialize};
 use syncline_api::names::{self, Mover, Side};
 use syncline_api::{env, labels};
 
-use super::Input;
 use super::copies::Data;
+use super::foreign::PROGRAM;
 use super::placement::Placement;
-use super::pod::{self, Parts, Rights, in_memory, mount};
+use super::pod::{self, Parts};
 use super::standing::Standing;
+use super::{Input, rclone, rsync};
 use crate::kinds::word_for;
 use crate::subject::annotation;
-use crate::validate::{Image, Validated, Volume as Wish};
+use crate::validate::{Image, Method, Validated, Volume as Wish};
 
-/// The mover's container.
-pub const CONTAINER: &str = "rsync";
+/// The volume with the data in a mover's pod.
+pub(super) const DATA: &str = "data";
 /// Annotation of a Job: the arguments of its run that matter after the mover has ended.
 const RUN: &str = "syncline.dev/run";
-/// Where the pod finds a volume that is a block device; `VolSync`'s place.
-const DEVICE: &str = "/dev/block";
 /// Tries of a pod within one Job.
 const BACKOFF_LIMIT: i32 = 2;
+/// The policy with which a Job makes another pod only when the former has ended, and not as soon as it is deleted.
+pub(super) const ONLY_WHAT_HAS_ENDED: &str = "Failed";
 
 /// The arguments of a run that matter after its mover has ended. They are kept with the Job, so that a run ends with the
 /// arguments it started with, whatever happens to the spec meanwhile.
@@ -45,9 +41,18 @@ pub(super) struct Run {
     /// The allowance for an empty source that the run was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) allowed_empty_source: Option<String>,
+    /// The uid of the source whose path the run was told to take over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) take_over: Option<String>,
     /// The checksum of what was asked for, see [`fingerprint`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) asked: Option<String>,
+    /// The checksum of the place in a store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) place: Option<String>,
+    /// What the Secret and the certificates for a store were at its begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) configured: Option<String>,
 }
 
 impl Run {
@@ -64,7 +69,10 @@ impl Run {
             snapshot,
             snapshot_class,
             allowed_empty_source: allowance(input),
+            take_over: rclone::take_over(input, wish).map(str::to_owned),
             asked: Some(fingerprint(input, wish, standing)),
+            place: rclone::place(input, wish),
+            configured: rclone::configuration(input),
         }
     }
 
@@ -88,7 +96,11 @@ impl Run {
             snapshot,
             snapshot_class,
             allowed_empty_source: None,
+            take_over: None,
             asked: None,
+            // Nobody noted where it went, so the next run takes it for another place.
+            place: None,
+            configured: None,
         }
     }
 }
@@ -127,7 +139,7 @@ pub fn mounted_claim(job: &Job) -> Option<String> {
         .as_ref()?
         .volumes
         .as_ref()?;
-    let data = volumes.iter().find(|volume| volume.name == "data")?;
+    let data = volumes.iter().find(|volume| volume.name == DATA)?;
     Some(data.persistent_volume_claim.as_ref()?.claim_name.clone())
 }
 
@@ -137,36 +149,15 @@ fn allowance(input: &Input<'_>) -> Option<String> {
         return None;
     }
     let value = input.subject.annotations.get(labels::ALLOW_EMPTY_SOURCE)?;
-    let used = input
-        .subject
-        .state
-        .rsync
-        .as_ref()
-        .and_then(|rsync| rsync.allowed_empty_source.as_ref());
+    let used = input.subject.state.allowed_empty_source(input.mover());
     (used != Some(value)).then(|| value.clone())
-}
-
-/// The labels by which a Service finds the mover's pod.
-pub(super) fn pod_labels(side: Side, name: &str) -> BTreeMap<String, String> {
-    [
-        (labels::NAME.to_owned(), names::label_value(side, name)),
-        (
-            labels::COMPONENT.to_owned(),
-            labels::COMPONENT_RSYNC.to_owned(),
-        ),
-        (
-            labels::PART_OF.to_owned(),
-            labels::PART_OF_VOLSYNC.to_owned(),
-        ),
-    ]
-    .into()
 }
 
 /// The Job of a run with these arguments.
 pub(super) fn build(input: &Input<'_>, wish: &Validated, data: &Data, standing: &Standing) -> Job {
     let side = input.subject.key.side;
     let run = Run::new(input, wish, data, standing);
-    let mut metadata = input.temporary(names::job(Mover::Rsync, side, input.name()));
+    let mut metadata = input.temporary(names::job(wish.mover(), side, input.name()));
     let run = serde_json::to_string(&run).unwrap_or_default();
     metadata.annotations = Some([(RUN.to_owned(), run)].into());
     Job {
@@ -174,11 +165,19 @@ pub(super) fn build(input: &Input<'_>, wish: &Validated, data: &Data, standing: 
         spec: Some(JobSpec {
             backoff_limit: Some(BACKOFF_LIMIT),
             parallelism: Some(parallelism(input)),
+            pod_replacement_policy: replaces(wish.mover()).map(str::to_owned),
             template: pod::template(input, wish, parts(input, wish, data, standing)),
             ..JobSpec::default()
         }),
         status: None,
     }
+}
+
+/// When a deleted pod is replaced. A mover of rclone works on its own, and goes on for as long as its node lets it: two of
+/// them would write to one volume, of two versions. Of rsync's only the one that is connected does anything, and what is
+/// deleted is behind no Service; there the cluster's default stands, as with `VolSync`, which waits for no lost node.
+fn replaces(mover: Mover) -> Option<&'static str> {
+    (mover == Mover::Rclone).then_some(ONLY_WHAT_HAS_ENDED)
 }
 
 /// How many pods may run: none while the user holds the transfer.
@@ -187,126 +186,57 @@ pub(super) fn parallelism(input: &Input<'_>) -> i32 {
 }
 
 fn parts(input: &Input<'_>, wish: &Validated, data: &Data, standing: &Standing) -> Parts {
-    let key = &input.subject.key;
-    let mut names = vec!["root"];
-    names.extend(wish.rsync.user.as_deref().filter(|user| *user != "root"));
-    Parts {
-        labels: pod_labels(key.side, &key.name),
-        annotations: [(labels::LOGIN_NAMES.to_owned(), names.join(","))].into(),
-        container: container(input, wish, data),
-        volumes: volumes(input, wish, data, standing),
-        service_account: standing.service_account.clone(),
-        placement: data.placement.clone(),
+    match &wish.method {
+        Method::Rsync(rsync) => rsync::parts(input, (wish, rsync), data, standing),
+        Method::Rclone(rclone) => rclone::parts(input, (wish, rclone), data, standing),
     }
 }
 
-fn container(input: &Input<'_>, wish: &Validated, data: &Data) -> Container {
-    let mut mounts = vec![
-        mount("keys", "/keys", false),
-        mount("tempsshdir", "/root/.ssh", false),
-        mount("tempdir", "/tmp", false),
-    ];
-    if !data.block {
-        mounts.insert(0, mount("data", "/data", data.read_only));
-    }
-    let device = VolumeDevice {
-        name: "data".to_owned(),
-        device_path: DEVICE.to_owned(),
-    };
+/// The program of a mover's container, and its arguments.
+pub(super) fn program(input: &Input<'_>) -> Container {
+    let mover = input.mover().as_str();
+    let side = word_for(input.subject.key.side);
     Container {
-        name: CONTAINER.to_owned(),
-        image: Some(input.settings.mover_image.clone()),
-        command: Some(vec!["/syncline".to_owned()]),
-        args: Some(
-            ["mover", "rsync", word_for(input.subject.key.side)]
-                .map(str::to_owned)
-                .to_vec(),
-        ),
-        env: Some(environment(input, wish, data)),
-        volume_mounts: Some(mounts),
-        volume_devices: data.block.then(|| vec![device]),
+        name: mover.to_owned(),
+        image: Some(input.image().to_owned()),
+        command: Some(vec![PROGRAM.to_owned()]),
+        args: Some(["mover", mover, side].map(str::to_owned).to_vec()),
         ..Container::default()
     }
 }
 
-fn environment(input: &Input<'_>, wish: &Validated, data: &Data) -> Vec<EnvVar> {
-    let variable = |name: &str, value: String| EnvVar {
-        name: name.to_owned(),
-        value: Some(value),
-        value_from: None,
-    };
-    let mut all = vec![EnvVar {
-        name: env::POD_IP.to_owned(),
-        value: None,
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                field_path: "status.podIP".to_owned(),
-                api_version: None,
-            }),
-            ..EnvVarSource::default()
+/// The volume with the data.
+pub(super) fn data_volume(data: &Data) -> Volume {
+    Volume {
+        name: DATA.to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: data.claim.clone(),
+            read_only: data.read_only.then_some(true),
         }),
-    }];
-    if input.subject.key.side == Side::Source {
-        let port = wish.rsync.port.unwrap_or(input.settings.rsync_port);
-        all.extend(
-            wish.rsync
-                .address
-                .clone()
-                .map(|address| variable(env::DESTINATION_ADDRESS, address)),
-        );
-        all.push(variable(env::DESTINATION_PORT, port.to_string()));
-        let entries = input
-            .subject
-            .state
-            .rsync
-            .as_ref()
-            .and_then(|rsync| rsync.last_synced_entries);
-        all.extend(entries.map(|entries| variable(env::LAST_SYNCED_ENTRIES, entries.to_string())));
-        all.extend(allowance(input).map(|_| variable(env::ALLOW_EMPTY_SOURCE, "1".to_owned())));
+        ..Volume::default()
     }
-    if data.block {
-        all.push(variable(env::BLOCK_DEVICE, DEVICE.to_owned()));
-    }
-    // A device has no folders.
-    let path = wish.rsync.path.clone().filter(|_| !data.block);
-    all.extend(path.map(|path| variable(env::DESTINATION_PATH, path)));
-    all.extend(
-        wish.rsync
-            .user
-            .clone()
-            .map(|user| variable(env::DESTINATION_USER, user)),
-    );
-    if pod::rights(input, wish) == Rights::None {
-        all.push(variable(env::PRIVILEGED_MOVER, "0".to_owned()));
-    }
-    if input
-        .subject
-        .annotations
-        .contains_key(labels::ENABLE_DEBUG_MOVER)
-    {
-        all.push(variable(env::DEBUG_MOVER, "1".to_owned()));
-    }
-    all
 }
 
-fn volumes(input: &Input<'_>, wish: &Validated, data: &Data, standing: &Standing) -> Vec<Volume> {
-    // The kubelet gives a Secret's files to root, and to others only by the pod's `fsGroup`. The mover copies its keys to
-    // a folder of its own anyway, as ssh wants them.
-    let mode = match pod::rights(input, wish) {
-        Rights::Root(_) => 0o600,
-        Rights::None => 0o444,
-    };
-    vec![
-        Volume {
-            name: "data".to_owned(),
-            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: data.claim.clone(),
-                read_only: data.read_only.then_some(true),
-            }),
-            ..Volume::default()
-        },
-        pod::secret("keys", &standing.secret, mode),
-        in_memory("tempsshdir"),
-        in_memory("tempdir"),
-    ]
+/// An environment variable.
+pub(super) fn variable(name: &str, value: impl Into<String>) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: Some(value.into()),
+        value_from: None,
+    }
+}
+
+/// What a source is told of its last run, so that it does not send a volume that has lost everything.
+pub(super) fn guard(input: &Input<'_>) -> impl Iterator<Item = EnvVar> {
+    let entries = input.subject.state.last_synced_entries(input.mover());
+    let entries = entries.map(|entries| variable(env::LAST_SYNCED_ENTRIES, entries.to_string()));
+    let allowed = allowance(input).map(|_| variable(env::ALLOW_EMPTY_SOURCE, "1"));
+    entries.into_iter().chain(allowed)
+}
+
+/// Whether somebody wants to look at the mover before it works.
+pub(super) fn debugging(input: &Input<'_>) -> Option<EnvVar> {
+    let annotations = &input.subject.annotations;
+    let wanted = annotations.contains_key(labels::ENABLE_DEBUG_MOVER);
+    wanted.then(|| variable(env::DEBUG_MOVER, "1"))
 }

@@ -15,7 +15,7 @@ use syncline_api::names::{self, Side};
 use super::draft::Draft;
 use super::{Fault, Input, Object};
 use crate::keys::generate;
-use crate::validate::Validated;
+use crate::validate::Rsync;
 
 type Data = BTreeMap<String, ByteString>;
 
@@ -31,9 +31,9 @@ pub(super) struct Keys {
 pub(super) fn ensure(
     draft: &mut Draft<'_>,
     input: &Input<'_>,
-    wish: &Validated,
+    rsync: &Rsync,
 ) -> Result<Keys, Fault> {
-    match &wish.rsync.ssh_keys {
+    match &rsync.ssh_keys {
         Some(name) => {
             check_given(input, name)?;
             Ok(Keys {

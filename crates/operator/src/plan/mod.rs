@@ -14,6 +14,7 @@
 //! Invariant: the user's claim is never deleted; of it only annotations are ever written: `snapname`, and at a source whose
 //! copies wait for their user the three that say how far that has come.
 
+mod anew;
 mod cleanup;
 mod consistency;
 mod copies;
@@ -24,10 +25,13 @@ mod foreign;
 mod images;
 mod job;
 mod keys;
+mod lost;
 mod outcome;
 mod placement;
 mod pod;
 mod pull;
+mod rclone;
+mod rsync;
 mod service;
 mod standing;
 mod stuck;
@@ -44,20 +48,21 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use serde_json::Value;
+use syncline_api::names::Mover;
 
 use crate::keys::Seed;
 use crate::kinds::VolumeSnapshot;
 use crate::metrics::Measure;
 use crate::observe::World;
-use crate::options::MoverLog;
+use crate::options::{MoverImages, MoverLog};
 use crate::status::State;
 use crate::subject::Subject;
 use crate::validate::{Refusal, Validated};
 
 pub use cycle::{plan, refused};
 pub use fault::Fault;
-pub use job::{CONTAINER, is_of_volsync, mounted_claim};
-pub use outcome::{has_ended, report_of};
+pub use job::{is_of_volsync, mounted_claim};
+pub use outcome::{container_of, has_ended, report_of};
 pub use pod::RESOURCE;
 
 /// An object to be applied.
@@ -123,6 +128,8 @@ pub enum Call {
         pod: String,
         /// Its uid.
         uid: String,
+        /// The mover's container in it.
+        container: String,
     },
     /// Do not try this image for a while: it is not Syncline's.
     Distrust {
@@ -194,14 +201,16 @@ pub struct PullSecrets {
 pub struct Settings {
     /// Where schedules are read that name no zone.
     pub zone: TimeZone,
-    /// The image of the movers' pods.
-    pub mover_image: String,
+    /// The images of the movers' pods.
+    pub images: MoverImages,
     /// The port that `spec.rsync.port` means when absent.
     pub rsync_port: u16,
     /// What of a mover's log is kept.
     pub mover_log: MoverLog,
     /// The Secrets that the image is pulled with.
     pub pull_secrets: PullSecrets,
+    /// The proxies that movers which reach out of the cluster are given, by variable name.
+    pub proxies: Vec<(String, String)>,
 }
 
 /// Everything that a plan depends on.
@@ -223,6 +232,16 @@ impl Input<'_> {
     /// The time.
     fn now(&self) -> Timestamp {
         self.moment.now
+    }
+
+    /// The mover whose objects the plan is about.
+    fn mover(&self) -> Mover {
+        self.subject.spec.acting_mover()
+    }
+
+    /// The image of its pods.
+    fn image(&self) -> &str {
+        self.settings.images.of(self.mover())
     }
 
     /// The resource's name.

@@ -1,12 +1,12 @@
 //! How a Job stands: under way, succeeded or failed, and what its mover had to say.
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use syncline_api::names::Side;
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
+use syncline_api::names::{Mover, Side};
 use syncline_api::report::{self, MoverResult, Report};
 use syncline_api::status::MoverStatus;
 
-use super::job::{CONTAINER, is_our_run};
+use super::job::is_our_run;
 use super::{Fault, Input};
 use crate::kinds::word_for;
 use crate::quantity;
@@ -140,7 +140,7 @@ fn words_of(input: &Input<'_>, pod: Option<&Pod>) -> Words {
     let ended_well = pod.and_then(phase_of) == Some("Succeeded");
     let whole = input.world.log.as_deref().map(|log| {
         if ended_well && !settings.debug {
-            telling_lines(log)
+            telling_lines(input.mover(), log)
         } else {
             log.to_owned()
         }
@@ -160,11 +160,21 @@ fn words_of(input: &Input<'_>, pod: Option<&Pod>) -> Words {
 }
 
 /// The lines that tell most of a transfer that ended well, as `VolSync` chooses them.
-fn telling_lines(log: &str) -> String {
-    let telling = |line: &&str| {
-        (line.starts_with("sent ") && line.contains(" bytes"))
-            || line.starts_with("total size")
-            || line.starts_with("Rsync completed in")
+fn telling_lines(mover: Mover, log: &str) -> String {
+    const OF_RCLONE: [&str; 5] = [
+        "Transferred:",
+        "Checks:",
+        "Deleted:",
+        "Elapsed time:",
+        "Rclone completed in",
+    ];
+    let telling = |line: &&str| match mover {
+        Mover::Rclone => OF_RCLONE.iter().any(|words| line.starts_with(words)),
+        _ => {
+            (line.starts_with("sent ") && line.contains(" bytes"))
+                || line.starts_with("total size")
+                || line.starts_with("Rsync completed in")
+        }
     };
     log.lines().filter(telling).collect::<Vec<_>>().join("\n")
 }
@@ -185,7 +195,25 @@ pub(super) fn mover(pod: &Pod) -> Option<&ContainerStatus> {
         .container_statuses
         .as_ref()?
         .iter()
-        .find(|container| container.name == CONTAINER)
+        .find(|container| mover_named(&container.name).is_some())
+}
+
+/// The mover whose container has this name. Others in the pod were added by webhooks.
+fn mover_named(container: &str) -> Option<Mover> {
+    Mover::ALL
+        .into_iter()
+        .find(|mover| mover.as_str() == container)
+}
+
+fn container(pod: &Pod) -> Option<&Container> {
+    let mut all = pod.spec.as_ref()?.containers.iter();
+    all.find(|found| mover_named(&found.name).is_some())
+}
+
+/// The name of the mover's container in a pod.
+pub fn container_of(pod: &Pod) -> Option<&str> {
+    let planned = container(pod).map(|container| container.name.as_str());
+    planned.or_else(|| mover(pod).map(|status| status.name.as_str()))
 }
 
 /// The end of a pod in words, when it is the cluster that tells of it: killed for memory, evicted, its node lost.
@@ -240,11 +268,10 @@ fn ending_of(pod: &Pod) -> Option<String> {
 
 /// What to do about a limit that was too low.
 fn out_of_memory(pod: &Pod) -> String {
-    let limit = pod.spec.as_ref().and_then(|spec| {
-        let container = spec
-            .containers
-            .iter()
-            .find(|found| found.name == CONTAINER)?;
+    let field = container_of(pod)
+        .and_then(mover_named)
+        .map_or("rsync", Mover::field);
+    let limit = container(pod).and_then(|container| {
         let limits = container.resources.as_ref()?.limits.as_ref()?;
         limits.get("memory")
     });
@@ -253,12 +280,13 @@ fn out_of_memory(pod: &Pod) -> String {
         .map(|bytes| bytes.saturating_mul(2) >> 20);
     match (limit, twice) {
         (Some(limit), Some(twice)) => format!(
-            "it was killed for using more memory than its limit of {}; raise limits.memory in spec.rsync.moverResources, for instance to {}Mi",
+            "it was killed for using more memory than its limit of {}; raise limits.memory in spec.{field}.moverResources, for instance to {}Mi",
             limit.0,
             twice.max(1)
         ),
-        _ => "it was killed for using more memory than allowed; raise limits.memory in spec.rsync.moverResources, or what the node has"
-            .to_owned(),
+        _ => format!(
+            "it was killed for using more memory than allowed; raise limits.memory in spec.{field}.moverResources, or what the node has"
+        ),
     }
 }
 

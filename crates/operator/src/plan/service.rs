@@ -9,9 +9,9 @@ use syncline_api::labels;
 use syncline_api::names::{self, Mover, Side};
 
 use super::draft::{Draft, reference};
-use super::job::pod_labels;
+use super::rsync::pod_labels;
 use super::{Fault, Input, Object};
-use crate::validate::Validated;
+use crate::validate::Rsync;
 
 /// Where the mover's container listens.
 pub(super) const CONTAINER_PORT: i32 = 8022;
@@ -30,9 +30,9 @@ pub(super) struct Outcome {
 }
 
 /// Sees to the Service. VolSync makes one at a source too, when that names no destination.
-pub(super) fn ensure(draft: &mut Draft<'_>, input: &Input<'_>, wish: &Validated) -> Outcome {
+pub(super) fn ensure(draft: &mut Draft<'_>, input: &Input<'_>, rsync: &Rsync) -> Outcome {
     let side = input.subject.key.side;
-    if let Some(address) = &wish.rsync.address {
+    if let Some(address) = &rsync.address {
         let published = (side == Side::Destination).then(|| address.clone());
         return Outcome {
             address: published,
@@ -46,7 +46,7 @@ pub(super) fn ensure(draft: &mut Draft<'_>, input: &Input<'_>, wish: &Validated)
             ..Outcome::default()
         };
     }
-    let wanted = wanted(input, wish);
+    let wanted = wanted(input, rsync);
     let name = wanted.metadata.name.clone().unwrap_or_default();
     draft.ensure(present, wanted, Object::Service);
     let address = present.and_then(address_of);
@@ -69,10 +69,10 @@ pub(super) fn ensure(draft: &mut Draft<'_>, input: &Input<'_>, wish: &Validated)
     }
 }
 
-fn wanted(input: &Input<'_>, wish: &Validated) -> Service {
+fn wanted(input: &Input<'_>, rsync: &Rsync) -> Service {
     let side = input.subject.key.side;
     let mut metadata = input.metadata(names::service(Mover::Rsync, side, input.name()));
-    metadata.annotations = match &wish.rsync.service_annotations {
+    metadata.annotations = match &rsync.service_annotations {
         Some(given) if given.is_empty() => None,
         Some(given) => Some(given.clone()),
         None => Some(default_annotations()),
@@ -80,11 +80,11 @@ fn wanted(input: &Input<'_>, wish: &Validated) -> Service {
     Service {
         metadata,
         spec: Some(ServiceSpec {
-            type_: Some(wish.rsync.service_type.clone()),
+            type_: Some(rsync.service_type.clone()),
             selector: Some(pod_labels(side, input.name())),
             ports: Some(vec![ServicePort {
                 name: Some("ssh".to_owned()),
-                port: i32::from(wish.rsync.port.unwrap_or(input.settings.rsync_port)),
+                port: i32::from(rsync.port.unwrap_or(input.settings.rsync_port)),
                 protocol: Some("TCP".to_owned()),
                 target_port: Some(IntOrString::Int(CONTAINER_PORT)),
                 ..ServicePort::default()

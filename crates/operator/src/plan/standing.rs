@@ -1,20 +1,19 @@
-//! What stands as long as the resource does: the mover's identity, its keys and its Service.
+//! What stands as long as the resource does: the mover's identity, and what its method needs besides.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding, RoleRef, Subject as RbacSubject};
 use syncline_api::names;
 
 use super::draft::Draft;
-use super::{Fault, Input, Object, keys, pull, service};
-use crate::status::RsyncState;
-use crate::validate::Validated;
+use super::{Fault, Input, Object, pull, rclone, rsync};
+use crate::validate::{Method, Validated};
 
 /// What a run can count on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     /// The mover's service account.
     pub(super) service_account: String,
-    /// The Secret with the mover's keys.
+    /// The Secret with the mover's keys or configuration.
     pub(super) secret: String,
     /// Whether the address is still to come, without which nobody can reach the mover.
     pub(super) pending: bool,
@@ -27,30 +26,11 @@ pub(super) fn ensure(
     input: &Input<'_>,
     wish: &Validated,
 ) -> Result<Standing, Fault> {
-    let old = draft.state.rsync.clone().unwrap_or_default();
     let account = service_account(draft, input, wish);
-    let keys = keys::ensure(draft, input, wish);
-    let service = service::ensure(draft, input, wish);
-    let published = keys
-        .as_ref()
-        .map_or_else(|_| old.ssh_keys.clone(), |keys| keys.published.clone());
-    draft.state.rsync = Some(RsyncState {
-        ssh_keys: published,
-        address: service.address,
-        port: Some(i32::from(
-            wish.rsync.port.unwrap_or(input.settings.rsync_port),
-        )),
-        ..old
-    });
     draft.state.latest_mover_status.get_or_insert_default();
-    let standing = Standing {
-        service_account: account?,
-        secret: keys?.mounted,
-        pending: service.pending,
-    };
-    match service.fault {
-        Some(fault) => Err(fault),
-        None => Ok(standing),
+    match &wish.method {
+        Method::Rsync(rsync) => rsync::stand(draft, input, rsync, account),
+        Method::Rclone(rclone) => rclone::stand(input, rclone, account),
     }
 }
 
@@ -64,6 +44,7 @@ fn service_account(
         return match &world.service_account {
             Some(_) => Ok(name.clone()),
             None => Err(Fault::ServiceAccountMissing {
+                mover: wish.mover().field(),
                 namespace: input.namespace().to_owned(),
                 name: name.clone(),
             }),

@@ -6,7 +6,9 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::job::ONLY_WHAT_HAS_ENDED;
 use super::outcome::{mover, phase_of};
+use super::pod::{Rights, namespace_is_privileged, rights};
 use super::{Fault, Input};
 use crate::observe::Complaint;
 
@@ -50,11 +52,16 @@ pub(super) fn stuck(input: &Input<'_>, job: &Job) -> (Option<Fault>, Option<Time
             fault.map(|complaint| refused(input, name, complaint)),
             Some(later(input, &job.metadata)),
         )
-    } else if let Some(pod) = pods.iter().find(|pod| phase_of(pod) == Some("Pending")) {
+    } else if let Some(pod) = pods.iter().find(|pod| comes_up(pod)) {
         pending(input, pod)
     } else {
-        lost(input)
+        lost(input, job)
     }
+}
+
+/// Whether a pod is still to start, and not on its way out.
+fn comes_up(pod: &Pod) -> bool {
+    phase_of(pod) == Some("Pending") && pod.metadata.deletion_timestamp.is_none()
 }
 
 fn later(input: &Input<'_>, metadata: &ObjectMeta) -> Timestamp {
@@ -77,17 +84,20 @@ fn refused(input: &Input<'_>, job: &str, complaint: &Complaint) -> Fault {
         };
     };
     let (level, details) = rest.split_once('"').unwrap_or((rest, ""));
-    let unprivileged = input
-        .wish
-        .is_ok_and(|wish| wish.pod.security_context.is_some());
-    let cure = if unprivileged {
-        "correct moverSecurityContext accordingly".to_owned()
-    } else {
-        format!(
-            "either let the namespace have the level baseline (kubectl label namespace {} pod-security.kubernetes.io/enforce=baseline --overwrite), \
-             or set spec.rsync.moverSecurityContext (or the annotation syncline.dev/mover-security-context) to run the mover without rights",
-            input.namespace()
-        )
+    let raise = format!(
+        "either let the namespace have the level baseline (kubectl label namespace {} pod-security.kubernetes.io/enforce=baseline --overwrite)",
+        input.namespace()
+    );
+    let cure = match input.wish.map(|wish| rights(input, wish)) {
+        Ok(Rights::None) => "correct moverSecurityContext accordingly".to_owned(),
+        Ok(Rights::Root(_)) if namespace_is_privileged(input) => format!(
+            "{raise}, or remove its annotation volsync.backube/privileged-movers to run its movers without rights"
+        ),
+        _ => format!(
+            "{raise}, \
+             or set spec.{}.moverSecurityContext (or the annotation syncline.dev/mover-security-context) to run the mover without rights",
+            input.mover().field()
+        ),
     };
     Fault::PodSecurity {
         namespace: input.namespace().to_owned(),
@@ -173,7 +183,7 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
 
 /// A pod whose node says nothing any more: it does not confirm the pod's end, or the control plane has taken the pod for
 /// unready although its container runs.
-fn lost(input: &Input<'_>) -> (Option<Fault>, Option<Timestamp>) {
+fn lost(input: &Input<'_>, job: &Job) -> (Option<Fault>, Option<Timestamp>) {
     let since = input.world.pods.iter().find_map(|pod| {
         let unready = condition(pod, "Ready").filter(|ready| ready.status == "False");
         let runs = mover(pod).is_some_and(|container| {
@@ -183,7 +193,10 @@ fn lost(input: &Input<'_>) -> (Option<Fault>, Option<Timestamp>) {
                 .is_some_and(|state| state.running.is_some())
         });
         let ends = pod.metadata.deletion_timestamp.as_ref();
-        let ends = ends.filter(|_| matches!(phase_of(pod), Some("Running" | "Unknown")));
+        let ends = ends.filter(|_| match phase_of(pod) {
+            Some("Pending") => node_of(pod).is_some(),
+            phase => matches!(phase, Some("Running" | "Unknown")),
+        });
         let silent = unready
             .filter(|_| runs)
             .and_then(|ready| ready.last_transition_time.as_ref());
@@ -196,11 +209,33 @@ fn lost(input: &Input<'_>) -> (Option<Fault>, Option<Timestamp>) {
     if input.now() < late {
         return (None, Some(late));
     }
-    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let (what, objects) = to_start_anew(job, &name);
     let fault = Fault::NodeLost {
+        what,
+        objects,
         namespace: input.namespace().to_owned(),
-        pod: pod.metadata.name.clone().unwrap_or_default(),
-        node: node.unwrap_or_default(),
+        pod: name,
+        node: node_of(pod).unwrap_or_default().to_owned(),
     };
     (Some(fault), None)
+}
+
+fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
+}
+
+/// What is to be deleted for another pod to start: where the Job waits for the end of the former, it holds on to that one.
+fn to_start_anew(job: &Job, pod: &str) -> (&'static str, String) {
+    let policy = job.spec.as_ref();
+    let policy = policy.and_then(|spec| spec.pod_replacement_policy.as_deref());
+    if policy == Some(ONLY_WHAT_HAS_ENDED) {
+        let name = job.metadata.name.as_deref().unwrap_or_default();
+        (
+            "the Job and the pod are deleted",
+            format!("job/{name} pod/{pod}"),
+        )
+    } else {
+        ("the pod is deleted", format!("pod {pod}"))
+    }
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec};
 use syncline_api::labels;
-use syncline_api::names::{self, Mover, Side};
+use syncline_api::names::{self, Side};
 
 use super::copies::{Data, is_block, remind_unbound, requested, requests, usable};
 use super::draft::{Draft, reference};
@@ -31,7 +31,7 @@ pub(super) fn prepare(
             }
             own_volume(draft, input, &destination.target)?;
             (
-                names::data_pvc(Mover::Rsync, Side::Destination, input.name()),
+                names::data_pvc(input.mover(), Side::Destination, input.name()),
                 present,
             )
         }
@@ -66,7 +66,7 @@ fn own_volume(draft: &mut Draft<'_>, input: &Input<'_>, target: &Target) -> Resu
     else {
         return Ok(());
     };
-    let name = names::data_pvc(Mover::Rsync, Side::Destination, input.name());
+    let name = names::data_pvc(input.mover(), Side::Destination, input.name());
     let metadata = if *cleanup {
         input.temporary(name)
     } else {
@@ -108,6 +108,7 @@ fn own_volume(draft: &mut Draft<'_>, input: &Input<'_>, target: &Target) -> Resu
     let has = requested(present).and_then(quantity::bytes);
     if quantity::bytes(capacity) < has {
         return Err(Fault::CannotShrink {
+            mover: input.mover().field(),
             capacity: capacity.0.clone(),
             namespace: input.namespace().to_owned(),
             name: present.metadata.name.clone().unwrap_or_default(),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use syncline_api::status::Retry;
 
-use super::{State, difference};
+use super::{RcloneState, State, difference};
 
 /// Annotation of either kind: the part of the status that its definition has no place for, as JSON.
 pub const MEMORY: &str = "syncline.dev/status";
@@ -27,6 +27,9 @@ pub struct Memory {
     /// The allowance for an empty source that was used up last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_empty_source: Option<String>,
+    /// All that is kept of rclone, whose part of the status is ours as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rclone: Option<RcloneState>,
 }
 
 /// How a status is to be written.
@@ -46,6 +49,7 @@ impl Memory {
             retry: state.retry.clone(),
             last_synced_entries: rsync.and_then(|rsync| rsync.last_synced_entries),
             allowed_empty_source: rsync.and_then(|rsync| rsync.allowed_empty_source.clone()),
+            rclone: state.rclone.clone(),
         }
     }
 
@@ -57,6 +61,7 @@ impl Memory {
     /// Adds what the status itself does not say.
     pub fn fill(self, state: &mut State) {
         state.retry = state.retry.take().or(self.retry);
+        state.rclone = state.rclone.take().or(self.rclone);
         if self.last_synced_entries.is_some() || self.allowed_empty_source.is_some() {
             let rsync = state.rsync.get_or_insert_default();
             rsync.last_synced_entries = rsync.last_synced_entries.or(self.last_synced_entries);
@@ -107,6 +112,7 @@ fn pruned(status: &Value) -> Value {
     if let Some(fields) = status.as_object_mut() {
         fields.remove("progress");
         fields.remove("retry");
+        fields.remove("rclone");
     }
     if let Some(rsync) = status.get_mut("rsync").and_then(Value::as_object_mut) {
         rsync.remove("lastSyncedEntries");
@@ -165,6 +171,30 @@ mod tests {
         assert_eq!(writing(&old, &new, &wanted, kept.as_str()), None);
         let change = writing(&old, &new, &wanted, Some("{}")).unwrap();
         assert_eq!((change.memory, change.status), (Some(kept), None));
+    }
+
+    #[test]
+    fn all_that_rclone_notes_is_kept_where_the_definitions_have_no_field_for_it() {
+        let rclone = RcloneState {
+            took_over: Some("u".to_owned()),
+            blind: Some(true),
+            generation: Some("17-a".to_owned()),
+            volume: Some("1234".to_owned()),
+            last_synced_entries: Some(7),
+            allowed_empty_source: Some("yes".to_owned()),
+            runs_since_full_check: Some(3),
+            tried_with: Some("1/".to_owned()),
+        };
+        let wanted = State {
+            rclone: Some(rclone),
+            ..State::default()
+        };
+        let text = correction(&wanted, &State::default(), None).unwrap();
+        let mut read = State::default();
+        Memory::read(text.as_str().unwrap()).fill(&mut read);
+        assert_eq!(read, wanted);
+        let (old, new) = (json!({}), json!({"rclone": {"generation": "17-a"}}));
+        assert_eq!(writing(&old, &new, &wanted, text.as_str()), None);
     }
 
     #[test]

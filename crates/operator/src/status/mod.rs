@@ -12,8 +12,11 @@ mod tests;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::TypedLocalObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde::{Deserialize, Serialize};
+use syncline_api::names::Mover;
 use syncline_api::status::{
-    MoverStatus, Progress, Retry, RsyncDestinationStatus, RsyncSourceStatus,
+    MoverStatus, Progress, RcloneDestinationStatus, RcloneSourceStatus, Retry,
+    RsyncDestinationStatus, RsyncSourceStatus,
 };
 use syncline_api::{GoDuration, ReplicationDestinationStatus, ReplicationSourceStatus};
 
@@ -45,6 +48,8 @@ pub struct State {
     pub retry: Option<Retry>,
     /// The rsync mover's own part.
     pub rsync: Option<RsyncState>,
+    /// The rclone mover's own part.
+    pub rclone: Option<RcloneState>,
 }
 
 /// The rsync mover's part of either kind's status.
@@ -62,6 +67,36 @@ pub struct RsyncState {
     pub allowed_empty_source: Option<String>,
 }
 
+/// The rclone mover's part of either kind's status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RcloneState {
+    /// The version of the data that the last successful run ended with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
+    /// Which volume that was in, as a checksum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// Entries of the source at its last successful run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_synced_entries: Option<i64>,
+    /// The allowance for an empty source that was used up last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_empty_source: Option<String>,
+    /// The word to take a path over that was used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took_over: Option<String>,
+    /// The last successful run of the source was not let see whose its path is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blind: Option<bool>,
+    /// Successful runs since everything was last compared with the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runs_since_full_check: Option<i32>,
+    /// The versions of the configuration that the last failed run was made with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tried_with: Option<String>,
+}
+
 /// Takes the fields that both kinds have under the same name from one struct to the other.
 macro_rules! common_fields {
     (read $status:expr) => {
@@ -77,6 +112,7 @@ macro_rules! common_fields {
             progress: $status.progress.clone(),
             retry: $status.retry.clone(),
             rsync: None,
+            rclone: None,
         }
     };
     (write $state:expr, $status:expr) => {
@@ -102,8 +138,19 @@ impl State {
             last_synced_entries: rsync.last_synced_entries,
             allowed_empty_source: rsync.allowed_empty_source.clone(),
         });
+        let rclone = status.rclone.as_ref().map(|rclone| RcloneState {
+            generation: rclone.generation.clone(),
+            volume: rclone.volume.clone(),
+            last_synced_entries: rclone.last_synced_entries,
+            allowed_empty_source: rclone.allowed_empty_source.clone(),
+            took_over: rclone.took_over.clone(),
+            blind: rclone.blind,
+            runs_since_full_check: rclone.runs_since_full_check,
+            tried_with: rclone.tried_with.clone(),
+        });
         Self {
             rsync,
+            rclone,
             ..common_fields!(read status)
         }
     }
@@ -116,8 +163,15 @@ impl State {
             port: rsync.port,
             ..RsyncState::default()
         });
+        let rclone = status.rclone.as_ref().map(|rclone| RcloneState {
+            generation: rclone.generation.clone(),
+            volume: rclone.volume.clone(),
+            tried_with: rclone.tried_with.clone(),
+            ..RcloneState::default()
+        });
         Self {
             rsync,
+            rclone,
             latest_image: status.latest_image.clone(),
             ..common_fields!(read status)
         }
@@ -133,6 +187,16 @@ impl State {
             last_synced_entries: rsync.last_synced_entries,
             allowed_empty_source: rsync.allowed_empty_source,
         });
+        status.rclone = self.rclone.clone().map(|rclone| RcloneSourceStatus {
+            generation: rclone.generation,
+            volume: rclone.volume,
+            last_synced_entries: rclone.last_synced_entries,
+            allowed_empty_source: rclone.allowed_empty_source,
+            took_over: rclone.took_over,
+            blind: rclone.blind,
+            runs_since_full_check: rclone.runs_since_full_check,
+            tried_with: rclone.tried_with,
+        });
     }
 
     /// Writes itself over a destination's status; fields it knows nothing of stay.
@@ -144,6 +208,27 @@ impl State {
             address: rsync.address,
             port: rsync.port,
         });
+        status.rclone = self.rclone.clone().map(|rclone| RcloneDestinationStatus {
+            generation: rclone.generation,
+            volume: rclone.volume,
+            tried_with: rclone.tried_with,
+        });
+    }
+
+    /// Entries of the source at its last successful run with this mover.
+    pub fn last_synced_entries(&self, mover: Mover) -> Option<i64> {
+        match mover {
+            Mover::Rclone => self.rclone.as_ref()?.last_synced_entries,
+            _ => self.rsync.as_ref()?.last_synced_entries,
+        }
+    }
+
+    /// The allowance for an empty source that was used up last with this mover.
+    pub fn allowed_empty_source(&self, mover: Mover) -> Option<&String> {
+        match mover {
+            Mover::Rclone => self.rclone.as_ref()?.allowed_empty_source.as_ref(),
+            _ => self.rsync.as_ref()?.allowed_empty_source.as_ref(),
+        }
     }
 
     /// The condition of type `kind`.

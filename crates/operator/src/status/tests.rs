@@ -74,6 +74,8 @@ fn what_another_mover_keeps_in_the_status_survives_reading_and_writing() {
         "restic": {"lastUnlocked": "x"},
         "external": {"a": "b"},
         "rsync": {"sshKeys": "keys", "lastSyncedEntries": 4},
+        "rclone": {"generation": "3-x", "volume": "v", "lastSyncedEntries": 5, "allowedEmptySource": "a",
+            "tookOver": "u", "blind": true, "runsSinceFullCheck": 2, "triedWith": "1/2"},
     });
     let mut status: ReplicationSourceStatus = serde_json::from_value(text.clone()).unwrap();
     State::of_source(&status).write_source(&mut status);

@@ -1,6 +1,6 @@
 //! What can be wrong with a spec. Each message names cause, object and cure.
 
-use syncline_api::names::{self, LONGEST_OBJECT_NAME};
+use syncline_api::names::{self, LONGEST_OBJECT_NAME, Mover};
 use syncline_schedule::ParseError;
 
 use crate::subject::Subject;
@@ -49,15 +49,25 @@ pub enum Invalid {
     #[error("{field} must be provided: {purpose}")]
     Missing {
         /// The field.
-        field: &'static str,
+        field: String,
         /// What it is for.
         purpose: &'static str,
+    },
+    /// A field that describes the volume to make is missing, and there is no volume.
+    #[error(
+        "{field} must be provided: without {claim}, capacity and accessModes describe the volume to make"
+    )]
+    NoVolume {
+        /// The field.
+        field: String,
+        /// The field that would name a volume instead.
+        claim: String,
     },
     /// A field that has no default is not set.
     #[error("{field} is not set; it must be one of {values}")]
     NotChosen {
         /// The field.
-        field: &'static str,
+        field: String,
         /// What it may be.
         values: &'static str,
     },
@@ -71,11 +81,21 @@ pub enum Invalid {
     #[error("{field} {value:?} cannot be used: {expected}")]
     Field {
         /// The field.
-        field: &'static str,
+        field: String,
         /// What the user wrote.
         value: String,
         /// What it should be instead.
         expected: &'static str,
+    },
+    /// An annotation holds something it must not.
+    #[error("the annotation {annotation} {value:?} cannot be used: {expected}")]
+    Note {
+        /// The annotation.
+        annotation: &'static str,
+        /// What the user wrote.
+        value: String,
+        /// What it should be instead.
+        expected: String,
     },
     /// An annotation that stands for a field cannot be read.
     #[error(
@@ -97,28 +117,35 @@ pub enum Invalid {
     },
     /// The name leaves no room for the names derived from it.
     #[error(
-        "metadata.name {name:?} is too long: the Secret {derived:?} made for it would have {length} characters and {LONGEST_OBJECT_NAME} are allowed; choose a shorter name"
+        "metadata.name {name:?} is too long: the {kind} {derived:?} made for it would have {length} characters and {LONGEST_OBJECT_NAME} are allowed; choose a shorter name"
     )]
     NameTooLong {
         /// The resource's name.
         name: String,
-        /// The longest name derived from it.
+        /// The kind of what has the longest name derived from it.
+        kind: &'static str,
+        /// That name.
         derived: String,
         /// How long that is.
         length: usize,
     },
 }
 
-/// Checks that all names derived from the resource's fit their kinds. `…-main-…` and `…-dest-…` Secrets have the longest.
-pub(super) fn check_names(subject: &Subject) -> Result<(), Invalid> {
-    let name = &subject.key.name;
-    let derived = names::ssh_keys_destination(subject.key.side, name);
+/// Checks that all names derived from the resource's fit their kinds. Where there are Secrets with keys, `…-main-…` and
+/// `…-dest-…` are the longest, and elsewhere that of the volume.
+pub(super) fn check_names(subject: &Subject, mover: Mover) -> Result<(), Invalid> {
+    let (side, name) = (subject.key.side, &subject.key.name);
+    let (kind, derived) = match mover {
+        Mover::Rsync => ("Secret", names::ssh_keys_destination(side, name)),
+        _ => ("PersistentVolumeClaim", names::data_pvc(mover, side, name)),
+    };
     let length = derived.len();
     if length <= LONGEST_OBJECT_NAME {
         return Ok(());
     }
     Err(Invalid::NameTooLong {
         name: name.clone(),
+        kind,
         derived,
         length,
     })

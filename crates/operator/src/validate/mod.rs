@@ -2,6 +2,7 @@
 
 mod error;
 mod pod;
+mod rclone;
 mod rsync;
 #[cfg(test)]
 mod tests;
@@ -12,26 +13,45 @@ use jiff::tz::TimeZone;
 use syncline_api::names::Mover;
 use syncline_schedule::Trigger;
 
+use crate::options::BUILT;
 use crate::subject::{Spec, Subject};
 
 pub use error::Invalid;
 pub use pod::{ExtraSource, ExtraVolume, MoverPod, mover_config, mover_volumes};
+pub use rclone::{Certificate, Holder, Rclone};
 pub use rsync::Rsync;
 pub use volume::{DestinationVolume, Image, PointInTime, SourceVolume, Target, Volume};
 
 /// A spec in which everything that can be checked without the cluster is right.
 #[derive(Clone, Debug)]
 pub struct Validated {
-    /// The one mover.
-    pub mover: Mover,
     /// When runs are due.
     pub trigger: Trigger,
     /// How the mover's pod is to run.
     pub pod: MoverPod,
-    /// The mover's settings.
-    pub rsync: Rsync,
+    /// The one mover, and its settings.
+    pub method: Method,
     /// The volume, and how images of it are made.
     pub volume: Volume,
+}
+
+/// A mover with its settings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Method {
+    /// rsync over ssh.
+    Rsync(Rsync),
+    /// rclone.
+    Rclone(Rclone),
+}
+
+impl Validated {
+    /// The one mover.
+    pub fn mover(&self) -> Mover {
+        match &self.method {
+            Method::Rsync(_) => Mover::Rsync,
+            Method::Rclone(_) => Mover::Rclone,
+        }
+    }
 }
 
 /// Why there is nothing to plan with.
@@ -49,12 +69,9 @@ impl From<Invalid> for Refusal {
     }
 }
 
-/// The movers that this version can run.
-const BUILT: [Mover; 1] = [Mover::Rsync];
-
 /// Checks a resource's spec. Time and zone are what schedules are tried at: one that never comes due is a mistake.
 pub fn validate(subject: &Subject, now: Timestamp, zone: &TimeZone) -> Result<Validated, Refusal> {
-    let (chosen, external) = movers(&subject.spec);
+    let (chosen, external) = (subject.spec.movers(), is_external(&subject.spec));
     let mover = match chosen.as_slice() {
         [] if external => return Err(Refusal::NotOurs),
         [] => {
@@ -79,7 +96,7 @@ pub fn validate(subject: &Subject, now: Timestamp, zone: &TimeZone) -> Result<Va
         [one] => *one,
         many => return Err(Invalid::ManyMovers { chosen: list(many) }.into()),
     };
-    error::check_names(subject)?;
+    error::check_names(subject, mover)?;
     let trigger = Trigger::from_spec(subject.trigger()).map_err(Invalid::Schedule)?;
     if let Trigger::Schedule(schedule) = &trigger {
         schedule
@@ -88,18 +105,21 @@ pub fn validate(subject: &Subject, now: Timestamp, zone: &TimeZone) -> Result<Va
                 expression: never.expression,
             })?;
     }
+    let method = match mover {
+        Mover::Rclone => Method::Rclone(rclone::read(subject)?),
+        _ => Method::Rsync(rsync::read(&subject.spec)?),
+    };
     Ok(Validated {
-        mover,
         trigger,
         pod: pod::read(subject)?,
-        rsync: rsync::read(&subject.spec)?,
-        volume: volume::read(&subject.spec)?,
+        method,
+        volume: volume::read(&subject.spec, mover)?,
     })
 }
 
 /// The one mover that a spec chooses, whether or not this version has it.
 pub fn chosen_mover(spec: &Spec) -> Option<Mover> {
-    match movers(spec).0.as_slice() {
+    match spec.movers().as_slice() {
         [one] => Some(*one),
         _ => None,
     }
@@ -113,33 +133,10 @@ fn list(movers: &[Mover]) -> String {
         .join(", ")
 }
 
-/// The movers that a spec chooses, and whether it names an external provider.
-fn movers(spec: &Spec) -> (Vec<Mover>, bool) {
-    let (present, external) = match spec {
-        Spec::Source(spec) => (
-            [
-                spec.rsync.is_some(),
-                spec.rsync_tls.is_some(),
-                spec.rclone.is_some(),
-                spec.restic.is_some(),
-                spec.syncthing.is_some(),
-            ],
-            spec.external.is_some(),
-        ),
-        Spec::Destination(spec) => (
-            [
-                spec.rsync.is_some(),
-                spec.rsync_tls.is_some(),
-                spec.rclone.is_some(),
-                spec.restic.is_some(),
-                false,
-            ],
-            spec.external.is_some(),
-        ),
-    };
-    let chosen = Mover::ALL
-        .into_iter()
-        .zip(present)
-        .filter_map(|(mover, present)| present.then_some(mover));
-    (chosen.collect(), external)
+/// Whether a spec names an external provider.
+fn is_external(spec: &Spec) -> bool {
+    match spec {
+        Spec::Source(spec) => spec.external.is_some(),
+        Spec::Destination(spec) => spec.external.is_some(),
+    }
 }

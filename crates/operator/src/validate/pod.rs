@@ -14,7 +14,7 @@ use syncline_api::labels;
 use syncline_api::movers::{MoverConfig, MoverVolume};
 
 use super::Invalid;
-use crate::subject::{Spec, Subject};
+use crate::subject::Subject;
 
 /// Longest name of a volume of a pod.
 const LONGEST_VOLUME_NAME: usize = 63;
@@ -60,7 +60,10 @@ pub enum ExtraSource {
 
 /// What a resource says of its mover's pod, in fields or annotations; a field goes before its annotation.
 pub fn mover_config(subject: &Subject) -> Result<MoverConfig, Invalid> {
-    let given = of_spec(&subject.spec).cloned().unwrap_or_default();
+    let spec = &subject.spec;
+    let mut chosen = spec.movers().into_iter();
+    let given = chosen.find_map(|mover| spec.mover_config(mover)).cloned();
+    let given = given.unwrap_or_default();
     let annotations = &subject.annotations;
     Ok(MoverConfig {
         mover_security_context: or_annotation(
@@ -80,26 +83,6 @@ pub fn mover_volumes(
     annotations: &BTreeMap<String, String>,
 ) -> Result<Option<Vec<MoverVolume>>, Invalid> {
     or_annotation(field, annotations, labels::MOVER_VOLUMES)
-}
-
-fn of_spec(spec: &Spec) -> Option<&MoverConfig> {
-    match spec {
-        Spec::Source(spec) => spec
-            .rsync
-            .as_ref()
-            .map(|mover| &mover.mover)
-            .or_else(|| spec.rsync_tls.as_ref().map(|mover| &mover.mover))
-            .or_else(|| spec.rclone.as_ref().map(|mover| &mover.mover))
-            .or_else(|| spec.restic.as_ref().map(|mover| &mover.mover))
-            .or_else(|| spec.syncthing.as_ref().map(|mover| &mover.mover)),
-        Spec::Destination(spec) => spec
-            .rsync
-            .as_ref()
-            .map(|mover| &mover.mover)
-            .or_else(|| spec.rsync_tls.as_ref().map(|mover| &mover.mover))
-            .or_else(|| spec.rclone.as_ref().map(|mover| &mover.mover))
-            .or_else(|| spec.restic.as_ref().map(|mover| &mover.mover)),
-    }
 }
 
 /// The field, or else what the annotation says in JSON or YAML.

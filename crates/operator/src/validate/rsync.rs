@@ -28,7 +28,7 @@ pub struct Rsync {
 
 pub(super) fn read(spec: &Spec) -> Result<Rsync, Invalid> {
     let missing = Invalid::Missing {
-        field: "spec.rsync",
+        field: "spec.rsync".to_owned(),
         purpose: "it chooses the mover",
     };
     let rsync = match spec {
@@ -73,7 +73,7 @@ fn port(port: Option<i32>) -> Result<Option<u16>, Invalid> {
     match port {
         None | Some(0) => Ok(None),
         Some(number) => u16::try_from(number).map(Some).map_err(|_| Invalid::Field {
-            field: "spec.rsync.port",
+            field: "spec.rsync.port".to_owned(),
             value: number.to_string(),
             expected: "a TCP port is a number from 1 to 65535",
         }),
@@ -85,7 +85,7 @@ fn service_type(name: Option<&str>) -> Result<String, Invalid> {
         None | Some("") => Ok("ClusterIP".to_owned()),
         Some(name @ ("ClusterIP" | "LoadBalancer" | "NodePort")) => Ok(name.to_owned()),
         Some(other) => Err(Invalid::Field {
-            field: "spec.rsync.serviceType",
+            field: "spec.rsync.serviceType".to_owned(),
             value: other.to_owned(),
             expected: "use ClusterIP, LoadBalancer or NodePort",
         }),
@@ -93,9 +93,9 @@ fn service_type(name: Option<&str>) -> Result<String, Invalid> {
 }
 
 fn check(rsync: &Rsync) -> Result<(), Invalid> {
-    let field = |field, value: &str, expected| {
+    let field = |field: &str, value: &str, expected| {
         Err(Invalid::Field {
-            field,
+            field: field.to_owned(),
             value: value.to_owned(),
             expected,
         })

@@ -37,13 +37,12 @@ fn none_is_an_old_word_for_direct() {
 fn empty_texts_mean_the_same_as_absent_ones() {
     let valid = source(json!({"sourcePVC": "data", "rsync": {
         "copyMethod": "Clone", "sshKeys": "", "address": "", "serviceType": "", "port": 0, "moverServiceAccount": ""}}));
-    let rsync = valid.unwrap().rsync;
     assert_eq!(
-        rsync,
-        Rsync {
+        valid.unwrap().method,
+        Method::Rsync(Rsync {
             service_type: "ClusterIP".into(),
             ..Rsync::default()
-        }
+        })
     );
 }
 

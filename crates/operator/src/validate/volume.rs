@@ -2,13 +2,11 @@
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use syncline_api::movers::{CopyMethod, DestinationVolumeOptions, SourceVolumeOptions};
+use syncline_api::names::Mover;
 
 use super::Invalid;
 use crate::quantity;
-use crate::subject::Spec;
-
-/// The field that says how images are made.
-const COPY_METHOD: &str = "spec.rsync.copyMethod";
+use crate::subject::{Spec, VolumeOptions};
 
 /// Either side's volume.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,29 +85,44 @@ pub struct DestinationVolume {
     pub snapshot_class: Option<String>,
 }
 
-pub(super) fn read(spec: &Spec) -> Result<Volume, Invalid> {
-    let missing = Invalid::Missing {
-        field: "spec.rsync",
-        purpose: "it chooses the mover",
-    };
-    match spec {
-        Spec::Source(spec) => {
-            let options = &spec.rsync.as_ref().ok_or(missing)?.volume;
-            source(spec.source_pvc.as_deref(), options).map(Volume::Source)
-        }
-        Spec::Destination(spec) => {
-            let rsync = spec.rsync.as_ref().ok_or(missing)?;
-            let block = is_block(rsync.volume_mode.as_deref())?;
-            destination(&rsync.volume, block).map(Volume::Destination)
-        }
+/// The fields of the spec, by the mover they belong to.
+#[derive(Clone, Copy)]
+struct Fields(Mover);
+
+impl Fields {
+    fn named(self, field: &str) -> String {
+        format!("spec.{}.{field}", self.0.field())
     }
 }
 
-fn source(claim: Option<&str>, options: &SourceVolumeOptions) -> Result<SourceVolume, Invalid> {
+pub(super) fn read(spec: &Spec, mover: Mover) -> Result<Volume, Invalid> {
+    let fields = Fields(mover);
+    match (spec, spec.volume(mover)) {
+        (Spec::Source(spec), Some(VolumeOptions::Source(options))) => {
+            source(spec.source_pvc.as_deref(), options, fields).map(Volume::Source)
+        }
+        (Spec::Destination(spec), Some(VolumeOptions::Destination(options))) => {
+            // Only rsync can replicate devices.
+            let rsync = spec.rsync.as_ref().filter(|_| mover == Mover::Rsync);
+            let block = is_block(rsync.and_then(|rsync| rsync.volume_mode.as_deref()))?;
+            destination(options, block, fields).map(Volume::Destination)
+        }
+        _ => Err(Invalid::Missing {
+            field: format!("spec.{}", mover.field()),
+            purpose: "it chooses the mover",
+        }),
+    }
+}
+
+fn source(
+    claim: Option<&str>,
+    options: &SourceVolumeOptions,
+    fields: Fields,
+) -> Result<SourceVolume, Invalid> {
     let claim = claim
         .filter(|name| !name.is_empty())
-        .ok_or(Invalid::Missing {
-            field: "spec.sourcePVC",
+        .ok_or_else(|| Invalid::Missing {
+            field: "spec.sourcePVC".to_owned(),
             purpose: "it names the PersistentVolumeClaim to replicate",
         })?;
     let method = match options.copy_method {
@@ -118,17 +131,22 @@ fn source(claim: Option<&str>, options: &SourceVolumeOptions) -> Result<SourceVo
         Some(CopyMethod::Snapshot) => PointInTime::Snapshot,
         None => {
             return Err(Invalid::NotChosen {
-                field: COPY_METHOD,
+                field: fields.named("copyMethod"),
                 values: "Direct, Clone and Snapshot",
             });
         }
     };
+    let modes = options.access_modes.clone();
     Ok(SourceVolume {
         claim: claim.to_owned(),
         method,
-        capacity: options.capacity.as_ref().map(size).transpose()?,
+        capacity: options
+            .capacity
+            .as_ref()
+            .map(|capacity| size(capacity, fields))
+            .transpose()?,
         storage_class: options.storage_class_name.clone(),
-        access_modes: options.access_modes.clone().map(access_modes).transpose()?,
+        access_modes: modes.map(|modes| access_modes(modes, fields)).transpose()?,
         snapshot_class: options.volume_snapshot_class_name.clone(),
     })
 }
@@ -136,19 +154,20 @@ fn source(claim: Option<&str>, options: &SourceVolumeOptions) -> Result<SourceVo
 fn destination(
     options: &DestinationVolumeOptions,
     block: bool,
+    fields: Fields,
 ) -> Result<DestinationVolume, Invalid> {
     let image = match options.copy_method {
         Some(CopyMethod::Direct | CopyMethod::None) => Image::Direct,
         Some(CopyMethod::Snapshot) => Image::Snapshot,
         None => {
             return Err(Invalid::NotChosen {
-                field: COPY_METHOD,
+                field: fields.named("copyMethod"),
                 values: "Direct and Snapshot",
             });
         }
         Some(CopyMethod::Clone) => {
             return Err(Invalid::Field {
-                field: COPY_METHOD,
+                field: fields.named("copyMethod"),
                 value: "Clone".to_owned(),
                 expected: "unsupported copyMethod for a destination: it must be one of Direct and Snapshot",
             });
@@ -160,7 +179,7 @@ fn destination(
         .filter(|name| !name.is_empty());
     let target = match given {
         Some(claim) => Target::Given(claim),
-        None => made(options, block)?,
+        None => made(options, block, fields)?,
     };
     Ok(DestinationVolume {
         target,
@@ -169,24 +188,20 @@ fn destination(
     })
 }
 
-fn made(options: &DestinationVolumeOptions, block: bool) -> Result<Target, Invalid> {
-    let needed = |field| Invalid::Missing {
-        field,
-        purpose: "without spec.rsync.destinationPVC, capacity and accessModes describe the volume to make",
+fn made(
+    options: &DestinationVolumeOptions,
+    block: bool,
+    fields: Fields,
+) -> Result<Target, Invalid> {
+    let needed = |field| Invalid::NoVolume {
+        field: fields.named(field),
+        claim: fields.named("destinationPVC"),
     };
+    let capacity = options.capacity.as_ref();
+    let modes = options.access_modes.clone();
     Ok(Target::Made {
-        capacity: size(
-            options
-                .capacity
-                .as_ref()
-                .ok_or_else(|| needed("spec.rsync.capacity"))?,
-        )?,
-        access_modes: access_modes(
-            options
-                .access_modes
-                .clone()
-                .ok_or_else(|| needed("spec.rsync.accessModes"))?,
-        )?,
+        capacity: size(capacity.ok_or_else(|| needed("capacity"))?, fields)?,
+        access_modes: access_modes(modes.ok_or_else(|| needed("accessModes"))?, fields)?,
         storage_class: options.storage_class_name.clone(),
         block,
         cleanup: options.cleanup_temp_pvc.unwrap_or(false),
@@ -198,25 +213,25 @@ fn is_block(mode: Option<&str>) -> Result<bool, Invalid> {
         None | Some("" | "Filesystem") => Ok(false),
         Some("Block") => Ok(true),
         Some(other) => Err(Invalid::Field {
-            field: "spec.rsync.volumeMode",
+            field: "spec.rsync.volumeMode".to_owned(),
             value: other.to_owned(),
             expected: "use Filesystem, which is the default, or Block",
         }),
     }
 }
 
-fn size(quantity: &Quantity) -> Result<Quantity, Invalid> {
+fn size(quantity: &Quantity, fields: Fields) -> Result<Quantity, Invalid> {
     if quantity::bytes(quantity).is_some_and(|bytes| bytes > 0) {
         return Ok(quantity.clone());
     }
     Err(Invalid::Field {
-        field: "spec.rsync.capacity",
+        field: fields.named("capacity"),
         value: quantity.0.clone(),
         expected: "a volume's size is a positive quantity such as 10Gi",
     })
 }
 
-fn access_modes(modes: Vec<String>) -> Result<Vec<String>, Invalid> {
+fn access_modes(modes: Vec<String>, fields: Fields) -> Result<Vec<String>, Invalid> {
     const KNOWN: [&str; 4] = [
         "ReadWriteOnce",
         "ReadOnlyMany",
@@ -226,7 +241,7 @@ fn access_modes(modes: Vec<String>) -> Result<Vec<String>, Invalid> {
     match modes.iter().find(|mode| !KNOWN.contains(&mode.as_str())) {
         None if !modes.is_empty() => Ok(modes),
         unknown => Err(Invalid::Field {
-            field: "spec.rsync.accessModes",
+            field: fields.named("accessModes"),
             value: unknown.cloned().unwrap_or_default(),
             expected: "use one or more of ReadWriteOnce, ReadOnlyMany, ReadWriteMany and ReadWriteOncePod",
         }),

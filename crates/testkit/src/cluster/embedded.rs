@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 use super::process::is_alive;
 use super::{OUR_KINDS, Who, binary, client_of, last_lines};
+use crate::store::rclone;
 use crate::wait::{Look, wait_for, wait_for_blocking};
 
 /// User and group of "an ordinary user" when the tests run as root.
@@ -40,6 +41,8 @@ kill -TERM "$child" 2>/dev/null
 wait "$child"
 [ "$word" = keep ] || { chmod -R u+rwX "$FOLDER"; rm -rf "$FOLDER"; }
 "#;
+/// The folder beside the data with the stock programs that pods are given.
+const PROGRAMS: &str = "programs";
 /// What the guard is told when the cluster's folder is still needed.
 const KEEP: &[u8] = b"keep\n";
 
@@ -102,6 +105,7 @@ impl Embedded {
                 .with_context(|| format!("cannot copy {}", binary.display()))?;
             binary = copy;
         }
+        give_programs(&folder.path().join(PROGRAMS))?;
         Ok(Self {
             folder,
             who,
@@ -152,6 +156,7 @@ impl Embedded {
             }
             None => arguments.extend(["--http", "127.0.0.1:0"].map(OsString::from)),
         }
+        arguments.extend(["--programs".into(), self.programs().into()]);
         arguments.push("--data".into());
         arguments.push(self.data().into());
         for manifest in &self.manifests {
@@ -240,6 +245,11 @@ impl Embedded {
     /// The generated kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.data().join("kubeconfig")
+    }
+
+    /// The folder with the stock programs that the machine may lack.
+    fn programs(&self) -> PathBuf {
+        self.folder.path().join(PROGRAMS)
     }
 
     /// The data folder.
@@ -358,6 +368,17 @@ impl Drop for Embedded {
             .stderr(Stdio::null())
             .status();
     }
+}
+
+/// Makes a folder with rclone, where an ordinary user finds it, too.
+fn give_programs(folder: &Path) -> Result<()> {
+    fs::create_dir(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    let (stock, given) = (rclone()?, folder.join("rclone"));
+    // One that lies on another file system cannot be linked.
+    fs::hard_link(stock, &given)
+        .or_else(|_| fs::copy(stock, &given).map(drop))
+        .with_context(|| format!("cannot copy {}", stock.display()))
 }
 
 fn is_root() -> bool {

@@ -4,6 +4,7 @@
 //! (`tests/cluster`), `SYNCLINE_E2E_CLUSTER` names its program, and its parts can be stopped and started.
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{ListParams, LogParams};
+use kube::config::Kubeconfig;
 use kube::core::Request;
 use tempfile::TempDir;
 
@@ -147,26 +149,42 @@ impl Real {
 
     /// Tells the cluster's program to do something to a part of the cluster, for instance `stop apiserver`.
     pub fn part(&self, action: &str, part: &str) -> Result<()> {
-        let program = std::env::var_os(PROGRAM)
-            .with_context(|| format!("{PROGRAM} is not set: this cluster's parts are not ours"))?;
-        let output = Command::new(program).args([action, part]).output()?;
-        ensure!(
-            output.status.success(),
-            "cannot {action} {part}: {}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(())
+        program_says(&[action, part]).map(drop)
     }
 
     /// The file that tells the cluster's CSI driver what to do wrong.
     pub fn faults(&self) -> Result<PathBuf> {
-        file_of_cluster("faults")
+        program_says(&["faults"]).map(PathBuf::from)
+    }
+
+    /// The folder of the programs that were built for the cluster.
+    pub(crate) fn tools() -> Result<PathBuf> {
+        program_says(&["tools"]).map(PathBuf::from)
+    }
+
+    /// The node's address, which pods reach as this machine does, and the network namespace that has it.
+    pub(crate) fn network(&self) -> Result<(IpAddr, PathBuf)> {
+        let read = Kubeconfig::read_from(&self.kubeconfig)?;
+        let server = read
+            .clusters
+            .first()
+            .and_then(|named| named.cluster.as_ref()?.server.clone())
+            .context("a kubeconfig without a server")?;
+        let host = server.rsplit("://").next().unwrap_or_default();
+        let address: SocketAddr = host
+            .trim_end_matches('/')
+            .parse()
+            .with_context(|| format!("{server} names no address of our cluster"))?;
+        let root = PathBuf::from(program_says(&["root"])?);
+        let process = root
+            .parent()
+            .with_context(|| format!("{} is not in /proc", root.display()))?;
+        Ok((address.ip(), process.join("ns/net")))
     }
 
     /// The file in which the cluster's API server writes who asked it for what.
     pub fn audit_log(&self) -> Result<PathBuf> {
-        file_of_cluster("audit-log")
+        program_says(&["audit-log"]).map(PathBuf::from)
     }
 
     /// What the operator's pods have logged, all of them.
@@ -233,17 +251,18 @@ impl Real {
     }
 }
 
-/// A file that the cluster's program names.
-fn file_of_cluster(which: &str) -> Result<PathBuf> {
+/// What the cluster's program prints.
+fn program_says(arguments: &[&str]) -> Result<String> {
     let program = std::env::var_os(PROGRAM)
         .with_context(|| format!("{PROGRAM} is not set: this cluster's parts are not ours"))?;
-    let output = Command::new(program).arg(which).output()?;
+    let output = Command::new(program).args(arguments).output()?;
     ensure!(
         output.status.success(),
-        "the cluster's program does not say {which}: {}",
+        "the cluster cannot {arguments:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }
 
 /// A `kubectl port-forward`, ended with this value.

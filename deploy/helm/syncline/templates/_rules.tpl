@@ -64,6 +64,10 @@
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch]
+# the certificates that `customCA` names; watched by metadata only, read by that name
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, watch]
 # volumes, and point-in-time copies of them
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
@@ -82,7 +86,7 @@
   verbs: [create]
 {{- end }}
 {{- define "syncline.rules.cluster" -}}
-# whether movers may be privileged there
+# whether movers may be privileged there, and which cluster this is to stores that several share
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]

@@ -19,7 +19,7 @@ use crate::failure::{Failure, Kind};
 const OWN_IMAGE: &str = concat!("ghcr.io/syncline/syncline:", env!("CARGO_PKG_VERSION"));
 /// Where a pod finds the name of its own namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-/// Variables that movers which reach out of the cluster will be given, as VolSync gives them.
+/// Variables that movers which reach out of the cluster are given, as VolSync gives them.
 const PROXIES: [&str; 6] = [
     "HTTP_PROXY",
     "http_proxy",
@@ -117,11 +117,6 @@ pub(super) fn options(
         checks_permissions: true,
         ..defaults
     };
-    if !options.proxies.is_empty() {
-        remarks.push(
-            "the proxies of the environment are for movers that reach out of the cluster; this version has none of them".to_owned(),
-        );
-    }
     Ok((options, remarks))
 }
 

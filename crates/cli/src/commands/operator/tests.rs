@@ -131,8 +131,14 @@ fn an_image_for_a_mover_that_is_not_built_is_remarked_upon_only_where_it_asks_fo
 
 #[test]
 fn movers_are_named_as_in_specs_or_as_in_object_names() {
-    let (options, _) = read("operator --movers rsync", &surroundings(&[])).unwrap();
-    assert_eq!(options.movers, Movers::Only(BTreeSet::from([Mover::Rsync])));
+    for line in [
+        "operator --movers rsync,rclone",
+        "operator --movers Rclone,rsync",
+    ] {
+        let (options, _) = read(line, &surroundings(&[])).unwrap();
+        let both = BTreeSet::from([Mover::Rsync, Mover::Rclone]);
+        assert_eq!(options.movers, Movers::Only(both));
+    }
     for (line, words) in [
         (
             "operator --movers restic",
@@ -173,6 +179,26 @@ fn the_movers_log_is_kept_as_the_environment_says() {
     .unwrap();
     assert_eq!(options.mover_log.max_bytes, 1024);
     assert!(remarks.concat().contains("MOVER_LOG_MAX_BYTES=much"));
+}
+
+#[test]
+fn the_proxies_of_the_environment_are_for_movers_that_reach_out() {
+    let given = surroundings(&[
+        ("HTTPS_PROXY", "http://proxy:3128"),
+        ("no_proxy", "10.0.0.0/8"),
+    ]);
+    let (options, remarks) = read("operator", &given).unwrap();
+    let expected = [
+        ("HTTPS_PROXY", "http://proxy:3128"),
+        ("no_proxy", "10.0.0.0/8"),
+    ];
+    let proxies = options.proxies.iter();
+    assert!(
+        proxies
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .eq(expected)
+    );
+    assert_eq!(remarks, [""; 0]);
 }
 
 #[test]

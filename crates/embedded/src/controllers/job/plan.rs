@@ -70,7 +70,7 @@ pub(super) fn plan(job: &Job, pods: &[Pod], now: Timestamp) -> Plan {
             .filter(tracked)
             .map(kube::ResourceExt::name_any)
             .collect();
-        let census = census(pods, &status);
+        let census = census(pods, &status, waits_for_ends(&spec));
         let mut after = status;
         observe(&mut after, &census);
         return Plan {
@@ -85,7 +85,7 @@ pub(super) fn plan(job: &Job, pods: &[Pod], now: Timestamp) -> Plan {
     Planner {
         job,
         spec: &spec,
-        census: census(pods, &status),
+        census: census(pods, &status, waits_for_ends(&spec)),
         now,
         plan: Plan {
             status,
@@ -135,7 +135,12 @@ fn finished(
     plan
 }
 
-fn census<'a>(pods: &'a [Pod], status: &JobStatus) -> Census<'a> {
+/// Whether a pod is replaced only when it has ended (`podReplacementPolicy: Failed`), and not as soon as it is deleted.
+fn waits_for_ends(spec: &JobSpec) -> bool {
+    spec.pod_replacement_policy.as_deref() == Some("Failed")
+}
+
+fn census<'a>(pods: &'a [Pod], status: &JobStatus, waits_for_ends: bool) -> Census<'a> {
     let noted = status.uncounted_terminated_pods.clone().unwrap_or_default();
     let noted: Vec<String> = noted
         .succeeded
@@ -166,7 +171,7 @@ fn census<'a>(pods: &'a [Pod], status: &JobStatus) -> Census<'a> {
             Some("Failed") if uncounted => census.failed.push(uid),
             Some("Succeeded" | "Failed") => {}
             // A pod that somebody else deletes counts as failed: it may never reach that phase.
-            _ if leaving && uncounted => {
+            _ if leaving && uncounted && !waits_for_ends => {
                 census.failed.push(uid);
                 census.terminating += 1;
             }
@@ -387,14 +392,20 @@ impl Planner<'_> {
             None if self.succeeded() > 0 => active.min(parallelism),
             None => parallelism,
         };
+        let held = if waits_for_ends(self.spec) {
+            self.census.terminating
+        } else {
+            0
+        };
+        let missing = wanted - active - held;
         if active > wanted {
             self.drop_active(usize::try_from(active - wanted.max(0)).unwrap_or(0));
-        } else if active < wanted {
+        } else if missing > 0 {
             match self.backoff_until().filter(|until| *until > self.now) {
                 Some(until) => {
                     self.plan.wake = Some(self.plan.wake.map_or(until, |wake| wake.min(until)));
                 }
-                None => self.plan.create = usize::try_from(wanted - active).unwrap_or(0),
+                None => self.plan.create = usize::try_from(missing).unwrap_or(0),
             }
         }
     }

@@ -146,6 +146,68 @@ fn a_failed_pod_is_replaced_after_ten_seconds_and_the_limit_ends_the_job() {
     );
 }
 
+fn is_deleted(pods: &mut [Pod], index: usize) {
+    pods[index].metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+}
+
+#[test]
+fn a_deleted_pod_counts_as_failed_and_is_replaced_at_once() {
+    let (mut job, mut pods) = (job(&json!({})), Vec::new());
+    settle(&mut job, &mut pods, at(0));
+    end(&mut pods, 0, "Running");
+    is_deleted(&mut pods, 0);
+    settle(&mut job, &mut pods, at(1));
+    let status = job.status.clone().unwrap();
+    assert_eq!(
+        (pods.len(), status.failed, status.terminating),
+        (2, Some(1), Some(1))
+    );
+}
+
+#[test]
+fn a_job_that_replaces_only_what_has_failed_waits_for_the_end_of_a_deleted_pod() {
+    let spec = json!({"podReplacementPolicy": "Failed"});
+    let (mut job, mut pods) = (job(&spec), Vec::new());
+    settle(&mut job, &mut pods, at(0));
+    end(&mut pods, 0, "Running");
+    is_deleted(&mut pods, 0);
+    let counts = |job: &Job| {
+        let status = job.status.clone().unwrap();
+        (status.active, status.failed, status.terminating)
+    };
+    settle(&mut job, &mut pods, at(1000));
+    assert_eq!((pods.len(), counts(&job)), (1, (None, None, Some(1))));
+    assert!(
+        pods[0].metadata.finalizers.is_some(),
+        "its end is still to be counted"
+    );
+    end(&mut pods, 0, "Failed");
+    is_deleted(&mut pods, 0);
+    settle(&mut job, &mut pods, at(1000));
+    assert_eq!((pods.len(), counts(&job)), (2, (Some(1), Some(1), Some(0))));
+}
+
+#[test]
+fn a_job_that_replaces_only_what_has_failed_waits_for_what_it_has_taken_away_itself() {
+    let spec = json!({"podReplacementPolicy": "Failed"});
+    let (mut job, mut pods) = (job(&spec), Vec::new());
+    settle(&mut job, &mut pods, at(0));
+    // As after `parallelism: 0`: released by the controller, and still ending.
+    end(&mut pods, 0, "Running");
+    is_deleted(&mut pods, 0);
+    pods[0].metadata.finalizers = None;
+    settle(&mut job, &mut pods, at(1));
+    assert_eq!(pods.len(), 1);
+    pods.clear();
+    settle(&mut job, &mut pods, at(2));
+    assert_eq!(
+        (pods.len(), job.status.clone().unwrap().failed),
+        (1, None),
+        "it was no failure"
+    );
+}
+
 #[test]
 fn parallelism_0_takes_the_pod_away_without_a_failure() {
     let (mut job, mut pods) = (job(&json!({})), Vec::new());

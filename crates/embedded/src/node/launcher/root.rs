@@ -14,7 +14,7 @@ use super::mounts::{
     bind, ensure_directory, mount_new, open_in, path_of, restrict, restrict_tree, write_file,
 };
 use super::privileges::Caller;
-use super::spec::{Mount, Source, Spec, VolumeFile};
+use super::spec::{Mount, PROGRAMS, Source, Spec, VolumeFile};
 
 /// The host's program folders. Where one is a symbolic link (`/bin` → `usr/bin`), the root has the same link.
 const PROGRAM_FOLDERS: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -94,7 +94,7 @@ pub(super) fn build(spec: &Spec, caller: &Caller) -> Result<(), LaunchError> {
         fd: root,
         path: &spec.root_mount_point,
     };
-    root.programs()?;
+    root.programs(spec)?;
     root.folders(spec, caller)?;
     root.devices()?;
     root.proc()?;
@@ -124,7 +124,7 @@ struct Root<'a> {
 }
 
 impl Root<'_> {
-    fn programs(&self) -> Result<(), LaunchError> {
+    fn programs(&self, spec: &Spec) -> Result<(), LaunchError> {
         for name in PROGRAM_FOLDERS {
             let of_host = Path::new("/").join(name);
             if let Ok(link) = std::fs::read_link(&of_host) {
@@ -138,6 +138,9 @@ impl Root<'_> {
             if of_host.exists() {
                 self.bind_read_only(&of_host, Path::new(name))?;
             }
+        }
+        if let Some(further) = &spec.programs {
+            self.bind_read_only(further, Path::new(PROGRAMS))?;
         }
         Ok(())
     }

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+/// Where a pod has the programs that it was given beside the host's own.
+pub(crate) const PROGRAMS: &str = "/opt/programs";
+
 /// Everything that makes one container's process and its root.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Spec {
@@ -16,6 +19,8 @@ pub(crate) struct Spec {
     pub(crate) executable: PathBuf,
     /// Where it appears in the root, for instance `/syncline`.
     pub(crate) executable_target: PathBuf,
+    /// A folder of the host with further programs; the root has it as [`PROGRAMS`].
+    pub(crate) programs: Option<PathBuf>,
     /// Program and arguments, already expanded.
     pub(crate) argv: Vec<String>,
     /// The whole environment.

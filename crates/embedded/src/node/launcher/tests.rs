@@ -1,5 +1,7 @@
 //! Real processes in real roots: as root where the tests run as root, and as an ordinary user in any case.
 
+mod programs;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -70,6 +72,7 @@ impl Bench {
             root_mount_point: root,
             executable: PathBuf::from("/bin/cat"),
             executable_target: PathBuf::from("/image-program"),
+            programs: None,
             argv: words.iter().map(ToString::to_string).collect(),
             env: vec![
                 ("PATH".to_owned(), crate::node::env::PATH.to_owned()),

@@ -271,6 +271,17 @@ impl Worker {
         }
     }
 
+    /// Says that the pod is over where somebody's finalizer keeps its object: a Job may wait for no more than that word, and
+    /// a pod that never came up would else stay as it was last seen.
+    async fn tell_the_end(&self) {
+        let kept = (self.seen.borrow().as_ref()).is_some_and(|pod| !pod.finalizers().is_empty());
+        let over = matches!(self.model().phase(), "Succeeded" | "Failed");
+        if kept && !over {
+            self.model().lose(self.shared.clock.now());
+            self.publish().await;
+        }
+    }
+
     /// Waits for the pod's deletion, takes it out of the API, and clears what it left.
     async fn remove(mut self) {
         let deleted = |pod: &Option<Arc<Pod>>| {
@@ -283,6 +294,7 @@ impl Worker {
             () = stopped.cancelled() => return,
         };
         if waited && self.seen.borrow().is_some() {
+            self.tell_the_end().await;
             let preconditions = Preconditions {
                 uid: Some(self.uid.clone()),
                 resource_version: None,

@@ -5,11 +5,10 @@
 //! known to be before, unless that was allowed.
 
 mod device;
-mod retry;
 mod transfer;
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::console::Console;
-use crate::fs::{Census, LOST_AND_FOUND, census, find_program};
+use crate::fs::{Census, census, find_program, has_nothing};
 use crate::report::{Fault, failed, reason};
 use crate::rsync::keys::PrivateFolder;
 use crate::rsync::outcome::{self, Next, Setback};
@@ -28,7 +27,7 @@ use crate::rsync::progress::{Totals, signed};
 use crate::rsync::settings::{Compress, SourceSettings};
 use crate::rsync::ssh::Client;
 use crate::supervise::told_to_stop;
-use retry::Tries;
+use crate::tries::Tries;
 use transfer::{Ask, Transfer};
 
 /// How long a connection may take to be made.
@@ -80,7 +79,7 @@ pub(crate) async fn run(settings: &SourceSettings, console: &Console) -> Result<
         }
         Err(fault) => {
             console.say(&format!("{}: {}", fault.reason, fault.message));
-            failed(Role::Source, &fault)
+            failed("rsync", Role::Source, &fault)
         }
     };
     report.attempts = i32::try_from(attempts).ok();
@@ -116,7 +115,7 @@ impl Source<'_> {
                 self.say_again(&setback, &format!("asking for less: {}", ask.describe()));
                 continue;
             }
-            let Some(wait) = tries.wait_after(setback.next) else {
+            let Some(wait) = tries.wait_after(setback.next.again()) else {
                 return (tries.made(), Err(setback.fault));
             };
             self.say_again(&setback, &format!("next try in {} s", wait.as_secs()));
@@ -312,18 +311,11 @@ fn guard_the_tree(settings: &SourceSettings) -> Result<bool, Fault> {
     ))
 }
 
-fn has_nothing(data: &Path) -> std::io::Result<bool> {
-    for entry in std::fs::read_dir(data)? {
-        if entry?.file_name() != LOST_AND_FOUND {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::LOST_AND_FOUND;
+    use std::path::Path;
 
     fn settings(data: &Path, last_entries: &str, allow: &str) -> SourceSettings {
         let data = data.display().to_string();

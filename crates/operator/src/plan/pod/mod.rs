@@ -16,8 +16,8 @@ use super::Input;
 use super::placement::Placement;
 use crate::validate::{MoverPod, Validated};
 
-pub(super) use security::{Rights, rights};
-pub(super) use volumes::{check_extra, in_memory, mount, secret};
+pub(super) use security::{Rights, namespace_is_privileged, rights};
+pub(super) use volumes::{certificate, check_extra, in_memory, mount, secret};
 
 /// Annotation of a mover's pod: the resource it works for, as `<kind>/<name>`.
 pub const RESOURCE: &str = "syncline.dev/resource";
@@ -45,6 +45,15 @@ pub(super) fn template(input: &Input<'_>, wish: &Validated, parts: Parts) -> Pod
     PodTemplateSpec {
         metadata: Some(metadata(input, &wish.pod, &parts)),
         spec: Some(spec(&wish.pod, parts, rights)),
+    }
+}
+
+/// The mode of a Secret's files. The kubelet gives them to root, and to others only by the pod's `fsGroup`; movers copy what
+/// programs want to themselves to a folder of their own anyway.
+pub(super) fn secret_mode(input: &Input<'_>, wish: &Validated) -> i32 {
+    match rights(input, wish) {
+        Rights::Root(_) => 0o600,
+        Rights::None => 0o444,
     }
 }
 

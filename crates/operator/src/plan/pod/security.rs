@@ -29,16 +29,16 @@ pub(in crate::plan) enum Rights {
 
 /// What the mover may do that a resource chooses.
 pub(in crate::plan) fn rights(input: &Input<'_>, wish: &Validated) -> Rights {
-    let always = wish.mover == Mover::Rsync && wish.pod.security_context.is_none();
+    let always = wish.mover() == Mover::Rsync && wish.pod.security_context.is_none();
     if always || namespace_is_privileged(input) {
-        Rights::Root(capabilities(wish.mover))
+        Rights::Root(capabilities(wish.mover()))
     } else {
         Rights::None
     }
 }
 
 /// Whether the namespace lets its movers run with elevated rights. One that could not be read does not.
-fn namespace_is_privileged(input: &Input<'_>) -> bool {
+pub(in crate::plan) fn namespace_is_privileged(input: &Input<'_>) -> bool {
     let namespace = input.world.namespace.as_ref();
     namespace
         .and_then(|namespace| annotation(&namespace.metadata, labels::PRIVILEGED_MOVERS))

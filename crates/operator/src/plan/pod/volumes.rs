@@ -1,9 +1,11 @@
 //! What movers mount.
 
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, SecretVolumeSource, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, SecretVolumeSource, Volume, VolumeMount,
+};
 
 use super::super::{Fault, Input};
-use crate::validate::{ExtraSource, ExtraVolume, MoverPod};
+use crate::validate::{Certificate, ExtraSource, ExtraVolume, Holder, MoverPod};
 
 /// A folder in memory.
 pub(in crate::plan) fn in_memory(name: &str) -> Volume {
@@ -28,6 +30,36 @@ pub(in crate::plan) fn secret(name: &str, secret: &str, mode: i32) -> Volume {
         }),
         ..Volume::default()
     }
+}
+
+/// An authority's certificate as the file `name`. It is no secret, whatever holds it.
+pub(in crate::plan) fn certificate(volume: &str, from: &Certificate, name: &str) -> Volume {
+    let items = Some(vec![KeyToPath {
+        key: from.key.clone(),
+        path: name.to_owned(),
+        mode: None,
+    }]);
+    let mut made = Volume {
+        name: volume.to_owned(),
+        ..Volume::default()
+    };
+    match from.holder {
+        Holder::Secret => {
+            made.secret = Some(SecretVolumeSource {
+                secret_name: Some(from.name.clone()),
+                items,
+                ..SecretVolumeSource::default()
+            });
+        }
+        Holder::ConfigMap => {
+            made.config_map = Some(ConfigMapVolumeSource {
+                name: from.name.clone(),
+                items,
+                ..ConfigMapVolumeSource::default()
+            });
+        }
+    }
+    made
 }
 
 /// The mount of a volume.

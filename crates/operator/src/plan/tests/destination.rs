@@ -224,6 +224,28 @@ fn a_snapshot_marked_to_be_kept_is_let_go_at_once() {
 }
 
 #[test]
+fn a_snapshot_that_is_the_users_before_it_became_the_image_makes_way_for_another() {
+    let mut model = Model::destination(json!({"manual": "1"}), json!({}));
+    model.settle();
+    model.give_address();
+    model.settle();
+    model.succeed();
+    model.settle();
+    let kept = model.names("VolumeSnapshot").concat();
+    // As after the mark to keep it, while the resource had another mover.
+    let object = model.object_mut("VolumeSnapshot", &kept).unwrap();
+    object["metadata"]["ownerReferences"] = json!([]);
+    object["metadata"]["labels"] = json!({"volsync.backube/do-not-delete": ""});
+    model.pass(60);
+    model.settle();
+    model.snapshots_become_ready();
+    model.settle();
+    assert_eq!(model.status()["lastManualSync"], "1");
+    assert_ne!(image(&model), kept);
+    assert!(model.object("VolumeSnapshot", &kept).is_some());
+}
+
+#[test]
 fn a_snapshot_that_a_volume_is_being_made_from_is_not_deleted() {
     let mut model = Model::destination(json!({"manual": "1"}), json!({}));
     model.run_once();

@@ -57,10 +57,10 @@ fn a_source_waits_for_its_claim_without_writes_and_starts_by_itself() {
 }
 
 #[rstest]
-#[case::none(json!({"rsync": null}), &["a replication method must be specified - enabled movers: [rsync]"])]
+#[case::none(json!({"rsync": null}), &["a replication method must be specified - enabled movers: [rsync, rclone]"])]
 #[case::two(json!({"restic": {}}), &["only one replication method can be supplied", "rsync, restic"])]
 #[case::external_too(json!({"external": {}}), &["only one replication method can be supplied", "rsync, external"])]
-#[case::not_built(json!({"rsync": null, "rclone": {}}), &["spec.rclone", "rsync"])]
+#[case::not_built(json!({"rsync": null, "restic": {}}), &["spec.restic", "rsync, rclone"])]
 #[case::bad_cron(json!({"trigger": {"manual": null, "schedule": "whenever"}}), &["spec.trigger.schedule", "whenever"])]
 #[case::never(json!({"trigger": {"manual": null, "schedule": "0 0 31 2 *"}}), &["spec.trigger.schedule", "0 0 31 2 *"])]
 #[case::no_claim(json!({"sourcePVC": null}), &["spec.sourcePVC must be provided"])]

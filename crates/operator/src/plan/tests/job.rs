@@ -78,3 +78,17 @@ fn the_movers_role_allows_nothing() {
     let binding = model.object("RoleBinding", "volsync-src-db").unwrap();
     assert_eq!(binding["subjects"][0]["name"], "volsync-src-db");
 }
+
+#[test]
+fn a_job_of_an_operator_that_did_not_wait_for_deleted_pods_is_left_to_finish() {
+    let mut model = Model::rclone_destination(json!({"manual": "1"}), json!({}));
+    model.settle();
+    let name = model.job_name();
+    let job = model.object_mut("Job", &name).unwrap();
+    assert_eq!(job["spec"]["podReplacementPolicy"], "Failed");
+    job["spec"]["podReplacementPolicy"] = json!("TerminatingOrFailed");
+    let before = job.clone();
+    model.mover_runs();
+    model.settle();
+    assert_eq!(*model.object("Job", &name).unwrap(), before);
+}

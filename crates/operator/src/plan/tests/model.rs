@@ -8,18 +8,21 @@ use k8s_openapi::api::core::v1::Secret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use syncline_api::names::Side;
+use syncline_api::names::{Mover, Side};
 use syncline_api::report::{MoverResult, Report, Role};
+use syncline_api::status::Progress;
 
 use crate::follow::Reported;
 use crate::kinds::{Key, kind_of};
-use crate::observe::{Complaint, Found, Further, Labelled, PullSecret, Resource, Secrets, World};
-use crate::options::MoverLog;
+use crate::observe::{
+    Complaint, Found, Further, Keys, Labelled, PullSecret, Resource, Secrets, Store, World,
+};
+use crate::options::{MoverImages, MoverLog};
 use crate::plan::{
     Change, Existing, Input, Kind, Moment, Object, Plan, PullSecrets, Settings, plan,
 };
 use crate::status::Writing;
-use crate::validate::{mover_config, validate};
+use crate::validate::{Certificate, Holder, mover_config, validate};
 
 pub(super) const UID: &str = "cr-uid";
 pub(super) const NAMESPACE: &str = "site-a";
@@ -53,6 +56,12 @@ pub(super) struct Model {
     pub(super) refusal: Option<String>,
     /// What stands at the end of a mover's log.
     pub(super) reported: Option<Reported>,
+    /// How far a mover says that it has come.
+    pub(super) progress: Option<Progress>,
+    /// The uid of `kube-system`.
+    pub(super) cluster: Option<String>,
+    /// The proxies of the operator's environment.
+    pub(super) proxies: Vec<(String, String)>,
     /// What the cluster complains of, by uid.
     pub(super) complaints: BTreeMap<String, Complaint>,
     /// Every reason of every event.
@@ -89,6 +98,9 @@ impl Model {
             image_distrusted_until: None,
             refusal: None,
             reported: None,
+            progress: None,
+            cluster: None,
+            proxies: Vec::new(),
             complaints: BTreeMap::new(),
             events: Vec::new(),
             counter: 0,
@@ -119,6 +131,38 @@ impl Model {
             Side::Destination,
             json!({"trigger": trigger, "rsync": settings}),
         )
+    }
+
+    /// A source of `pvc-user` with the rclone settings in `rclone`, and its store.
+    pub(super) fn rclone_source(trigger: Value, rclone: Value) -> Self {
+        let mut settings = store();
+        merge(&mut settings, &json!({"copyMethod": "Snapshot"}));
+        merge(&mut settings, &rclone);
+        let spec = json!({"sourcePVC": "pvc-user", "trigger": trigger, "rclone": settings});
+        Self::new(Side::Source, spec).with_store()
+    }
+
+    /// A destination with a volume of its own and the rclone settings in `rclone`, and its store.
+    pub(super) fn rclone_destination(trigger: Value, rclone: Value) -> Self {
+        let mut settings = store();
+        let volume =
+            json!({"copyMethod": "Snapshot", "capacity": "2Gi", "accessModes": ["ReadWriteOnce"]});
+        merge(&mut settings, &volume);
+        merge(&mut settings, &rclone);
+        let spec = json!({"trigger": trigger, "rclone": settings});
+        Self::new(Side::Destination, spec).with_store()
+    }
+
+    fn with_store(mut self) -> Self {
+        self.put_store();
+        self
+    }
+
+    /// The Secret with rclone's configuration as it should be.
+    pub(super) fn put_store(&mut self) {
+        let config =
+            k8s_openapi::ByteString(b"[s3]\ntype = s3\nsecret_access_key = hidden\n".to_vec());
+        self.put("Secret", "store", json!({"data": {"rclone.conf": config}}));
     }
 
     /// Changes the spec as a user would.
@@ -203,12 +247,46 @@ impl Model {
         self.side.infix()
     }
 
+    /// The mover that the plan is about.
+    pub(super) fn mover(&self) -> Mover {
+        self.parsed().subject().spec.acting_mover()
+    }
+
     pub(super) fn job_name(&self) -> String {
-        format!("volsync-rsync-{}-{NAME}", self.infix())
+        format!("volsync-{}-{}-{NAME}", self.mover().as_str(), self.infix())
     }
 
     pub(super) fn own_claim(&self) -> String {
-        format!("volsync-{NAME}-{}", self.infix())
+        let infix = match (self.mover(), self.side) {
+            (Mover::Rclone, Side::Destination) => "dest",
+            _ => self.infix(),
+        };
+        format!("volsync-{NAME}-{infix}")
+    }
+
+    /// What rclone's configuration and certificate have.
+    fn store(&self) -> Store {
+        let remote = self.parsed().subject().spec.remote().cloned();
+        let remote = remote.unwrap_or_default();
+        let secret = |name: &str| {
+            self.get("Secret", name)
+                .map(|found| Keys::of_secret(&found))
+        };
+        let config = remote.rclone_config.unwrap_or_default();
+        let certificate = remote.custom_ca.as_ref().and_then(Certificate::of);
+        let section = remote.rclone_config_section.unwrap_or_default();
+        Store {
+            config: self
+                .get("Secret", &config)
+                .map(|found| Keys::of_config(&found, &section)),
+            certificate: certificate.and_then(|wanted| match wanted.holder {
+                Holder::Secret => secret(&wanted.name),
+                Holder::ConfigMap => {
+                    let map = self.get("ConfigMap", &wanted.name);
+                    map.map(|found| Keys::of_map(&found))
+                }
+            }),
+        }
     }
 
     pub(super) fn world(&self) -> World {
@@ -219,7 +297,7 @@ impl Model {
         let given = text(if self.side == Side::Source {
             &spec["sourcePVC"]
         } else {
-            &spec["rsync"]["destinationPVC"]
+            &spec[self.mover().field()]["destinationPVC"]
         });
         let job: Option<Value> = self.object("Job", &self.job_name()).cloned();
         let labelled =
@@ -230,9 +308,12 @@ impl Model {
         let pods = job.as_ref().map(|job| job["metadata"]["uid"].clone());
         let mut world = World {
             namespace: self.get("Namespace", NAMESPACE),
+            cluster: self.cluster.clone(),
             pull_secrets: self.pull_secrets(),
             further: self.further(),
-            service_account: match spec["rsync"]["moverServiceAccount"].as_str() {
+            store: self.store(),
+            progress: self.progress.clone(),
+            service_account: match spec[self.mover().field()]["moverServiceAccount"].as_str() {
                 Some(name) => self.get("ServiceAccount", name),
                 None => self.get("ServiceAccount", &account),
             },
@@ -342,10 +423,11 @@ impl Model {
         };
         let settings = Settings {
             zone: TimeZone::UTC,
-            mover_image: "syncline".into(),
+            images: MoverImages::all("syncline"),
             rsync_port: 2022,
             mover_log: MoverLog::default(),
             pull_secrets: PullSecrets::default(),
+            proxies: self.proxies.clone(),
         };
         let wish = validate(&subject, self.now, &settings.zone);
         plan(&Input {
@@ -570,7 +652,7 @@ impl Model {
             "Pod",
             &format!("{name}-x"),
             json!({
-            "metadata": {"ownerReferences": [owner]}, "status": {"phase": "Running"}}),
+            "metadata": {"ownerReferences": [owner]}, "status": {"phase": "Running", "startTime": second(self.now)}}),
         );
     }
 
@@ -589,8 +671,9 @@ impl Model {
     pub(super) fn pod_ends(&mut self, report: &Report, success: bool) {
         let name = format!("{}-x", self.job_name());
         let message = report.to_termination_message();
+        let container = self.mover().as_str();
         let pod = self.object_mut("Pod", &name).expect("a pod");
-        pod["status"] = json!({"phase": if success { "Succeeded" } else { "Failed" }, "containerStatuses": [{"name": "rsync",
+        pod["status"] = json!({"phase": if success { "Succeeded" } else { "Failed" }, "containerStatuses": [{"name": container,
             "image": "", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"terminated": {"exitCode": i32::from(!success), "message": message}}}]});
     }
@@ -598,6 +681,7 @@ impl Model {
     /// The mover ends with this report.
     pub(super) fn end_job(&mut self, report: &Report, success: bool) {
         let name = self.job_name();
+        let container = self.mover().as_str();
         let Some(job) = self.object_mut("Job", &name) else {
             return;
         };
@@ -611,16 +695,29 @@ impl Model {
         };
         let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"]});
         let message = report.to_termination_message();
-        self.put("Pod", &format!("{name}-x"), json!({
+        let pod = format!("{name}-x");
+        let began = self
+            .object("Pod", &pod)
+            .map(|pod| pod["status"]["startTime"].clone());
+        self.put("Pod", &pod, json!({
             "metadata": {"ownerReferences": [owner]},
-            "status": {"phase": if success { "Succeeded" } else { "Failed" }, "containerStatuses": [{"name": "rsync", "image": "",
+            "status": {"startTime": began, "phase": if success { "Succeeded" } else { "Failed" }, "containerStatuses": [{"name": container, "image": "",
                 "imageID": "", "ready": false, "restartCount": 0,
                 "state": {"terminated": {"exitCode": i32::from(!success), "message": message}}}]},
         }));
     }
 
+    /// The mover succeeds with this generation; at a source, after it has compared everything or not.
+    pub(super) fn succeed_with(&mut self, generation: &str, full_check: bool) {
+        let mut report = Report::successful(self.mover().as_str(), self.role());
+        report.entries = Some(7);
+        report.generation = Some(generation.to_owned());
+        report.full_check = full_check;
+        self.end_job(&report, true);
+    }
+
     pub(super) fn succeed(&mut self) {
-        let mut report = Report::successful("rsync", self.role());
+        let mut report = Report::successful(self.mover().as_str(), self.role());
         report.logs = "sent 10 bytes  received 20 bytes".into();
         report.entries = Some(7);
         self.end_job(&report, true);
@@ -670,6 +767,11 @@ impl Model {
             name: NAME.into(),
         }
     }
+}
+
+/// The store that the model's resources use.
+pub(super) fn store() -> Value {
+    json!({"rcloneConfig": "store", "rcloneConfigSection": "s3", "rcloneDestPath": "bucket/db"})
 }
 
 /// The place of an object in the order in which all were made.

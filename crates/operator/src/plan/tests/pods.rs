@@ -38,7 +38,7 @@ fn annotated(mut model: Model, name: &str, text: &str) -> Model {
 }
 
 /// The pod security level `restricted`, as Kubernetes describes it.
-fn passes_restricted(pod: &Value) -> bool {
+pub(super) fn passes_restricted(pod: &Value) -> bool {
     let context = &pod["containers"][0]["securityContext"];
     let either = |field: &str| match &context[field] {
         Value::Null => pod["securityContext"][field].clone(),

@@ -3,8 +3,9 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use syncline_api::names::Side;
+use syncline_api::names::{Mover, Side};
 use syncline_api::report::{Report, Role};
+use syncline_api::status::Progress;
 
 use super::model::Model;
 
@@ -36,6 +37,13 @@ enum Happening {
     ClaimGoes,
     ClaimComes,
     Place(bool),
+    /// The Secret with rclone's configuration goes, is spoilt, or is as it should be.
+    Config(u8),
+    /// The other mover is chosen.
+    Other,
+    /// The mover of a destination says that it waits for a new version.
+    Waits,
+    Path(u8),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -65,6 +73,18 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(ClaimGoes),
         1 => Just(ClaimComes),
         1 => any::<bool>().prop_map(Place),
+    ]
+}
+
+/// What may happen to a resource of rclone besides.
+fn happening_to_rclone() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    prop_oneof![
+        20 => happening(),
+        1 => any::<u8>().prop_map(Config),
+        1 => Just(Other),
+        1 => Just(Waits),
+        1 => any::<u8>().prop_map(Path),
     ]
 }
 
@@ -105,7 +125,10 @@ fn happen(model: &mut Model, happening: &Happening) {
         Happening::Pass(seconds) => model.pass(*seconds),
         Happening::Manual(tag) => model.edit(json!({"trigger": {"manual": tag.to_string()}})),
         Happening::Paused(paused) => model.edit(json!({"paused": paused})),
-        Happening::Method(method) => model.edit(json!({"rsync": {"copyMethod": method}})),
+        Happening::Method(method) => {
+            let field = model.mover().field();
+            model.edit(json!({field: {"copyMethod": method}}));
+        }
         Happening::Schedule(schedule) => {
             model.edit(json!({"trigger": {"manual": null, "schedule": schedule}}));
         }
@@ -123,7 +146,48 @@ fn happen(model: &mut Model, happening: &Happening) {
         Happening::ClaimGoes => remove(model, "PersistentVolumeClaim", "pvc-user".to_owned()),
         Happening::ClaimComes => restore_claim(model),
         Happening::Place(free) => model.may_start = *free,
+        Happening::Config(_) | Happening::Other | Happening::Waits | Happening::Path(_) => {
+            happen_to_rclone(model, happening);
+        }
     }
+}
+
+fn happen_to_rclone(model: &mut Model, happening: &Happening) {
+    match happening {
+        Happening::Config(0..=80) => {
+            model.objects.remove(&("Secret".into(), "store".into()));
+        }
+        Happening::Config(81..=160) => model.put("Secret", "store", json!({"data": {}})),
+        Happening::Config(_) => model.put_store(),
+        Happening::Other => choose(model, model.mover() != Mover::Rclone),
+        Happening::Waits => {
+            model.progress = Some(Progress {
+                phase: Some("Waiting".to_owned()),
+                ..Progress::default()
+            });
+        }
+        Happening::Path(path) if model.mover() == Mover::Rclone => {
+            let path = format!("bucket/{path}");
+            model.edit(json!({"rclone": {"rcloneDestPath": path}}));
+        }
+        _ => {}
+    }
+}
+
+/// Takes the settings of one mover to the other.
+fn choose(model: &mut Model, rclone: bool) {
+    let (from, to) = if rclone {
+        ("rsync", "rclone")
+    } else {
+        ("rclone", "rsync")
+    };
+    let mut settings = model.resource["spec"][from].clone();
+    if settings.is_null() {
+        return;
+    }
+    super::model::merge(&mut settings, &super::model::store());
+    settings["address"] = json!("dst.example");
+    model.edit(json!({from: null, to: settings}));
 }
 
 /// What is heard of the Job's pod: that it runs, what its log says, what the kubelet says of its end.
@@ -136,7 +200,8 @@ fn tell_of_pod(model: &mut Model, happening: &Happening) {
         Side::Source => Role::Source,
         Side::Destination => Role::Destination,
     };
-    let success = Report::successful("rsync", role);
+    let mover = model.mover().as_str();
+    let success = Report::successful(mover, role);
     let runs = |model: &Model| {
         let pod = model.object("Pod", &format!("{name}-x"));
         pod.is_some_and(|pod| pod["status"]["phase"] == "Running")
@@ -146,7 +211,7 @@ fn tell_of_pod(model: &mut Model, happening: &Happening) {
         Happening::Reports(last) if runs(model) => model.mover_reports(success, *last),
         Happening::Confirmed(true) if runs(model) => model.pod_ends(&success, true),
         Happening::Confirmed(false) if runs(model) => {
-            let failed = Report::failed("rsync", role, "Interrupted", "told to stop");
+            let failed = Report::failed(mover, role, "Interrupted", "told to stop");
             model.pod_ends(&failed, false);
         }
         _ => {}
@@ -177,7 +242,9 @@ fn recovers(model: &mut Model, tag: &str) {
     model.edit(
         json!({"paused": false, "restic": null, "trigger": {"manual": tag, "schedule": null}}),
     );
-    model.edit(json!({"rsync": {"copyMethod": "Snapshot"}}));
+    let field = model.mover().field();
+    model.edit(json!({field: {"copyMethod": "Snapshot"}}));
+    model.put_store();
     for _ in 0..12 {
         model.pass(700);
         (0..10).any(|_| model.step(usize::MAX) == 0);
@@ -217,6 +284,44 @@ proptest! {
             kind == "VolumeSnapshot" && object["metadata"]["ownerReferences"][0]["uid"] == super::model::UID
         });
         prop_assert_eq!(kept.count(), 0, "no copy is left behind");
+    }
+
+    #[test]
+    fn a_source_of_rclone_keeps_the_laws_and_recovers(
+        happenings in prop::collection::vec(happening_to_rclone(), 0..60),
+    ) {
+        let mut model = Model::rclone_source(json!({"manual": "0"}), json!({}));
+        for step in &happenings {
+            happen(&mut model, step);
+        }
+        choose(&mut model, true);
+        recovers(&mut model, "the-end");
+        prop_assert_eq!(model.names("PersistentVolumeClaim"), ["pvc-user"]);
+        let kept = model.objects.iter().filter(|((kind, _), object)| {
+            kind == "VolumeSnapshot" && object["metadata"]["ownerReferences"][0]["uid"] == super::model::UID
+        });
+        prop_assert_eq!(kept.count(), 0, "no copy is left behind");
+    }
+
+    #[test]
+    fn a_destination_of_rclone_keeps_the_laws_and_recovers(
+        given in any::<bool>(),
+        happenings in prop::collection::vec(happening_to_rclone(), 0..60),
+    ) {
+        let target = if given { json!({"destinationPVC": "pvc-user"}) } else { json!({}) };
+        let mut model = Model::rclone_destination(json!({"manual": "0"}), target);
+        for step in &happenings {
+            happen(&mut model, step);
+        }
+        choose(&mut model, true);
+        recovers(&mut model, "a-rest");
+        recovers(&mut model, "the-end");
+        let image = model.status()["latestImage"]["name"].as_str().unwrap_or_default().to_owned();
+        prop_assert!(model.object("VolumeSnapshot", &image).is_some());
+        let ours = model.objects.iter().filter(|((kind, _), object)| {
+            kind == "VolumeSnapshot" && object["metadata"]["ownerReferences"][0]["uid"] == super::model::UID
+        });
+        prop_assert_eq!(ours.count(), 1, "one image is kept");
     }
 
     #[test]

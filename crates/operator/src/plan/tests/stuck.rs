@@ -16,9 +16,10 @@ fn running(rsync: Value) -> Model {
 }
 
 fn with_pod(mut model: Model, mut pod: Value) -> Model {
-    let owner = model.object("Job", JOB).unwrap()["metadata"]["uid"].clone();
+    let name = model.job_name();
+    let owner = model.object("Job", &name).unwrap()["metadata"]["uid"].clone();
     pod["metadata"]["ownerReferences"] =
-        json!([{"apiVersion": "batch/v1", "kind": "Job", "name": JOB, "uid": owner}]);
+        json!([{"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": owner}]);
     model.put("Pod", "mover", pod);
     model
 }
@@ -46,7 +47,8 @@ fn is_told(mut model: Model, words: &[&str], event: &str) {
         model.pass(60);
         assert_eq!(model.step(usize::MAX), 0, "nothing more is written");
     }
-    assert!(model.object("Job", JOB).is_some(), "the Job is left alone");
+    let job = model.object("Job", &model.job_name());
+    assert!(job.is_some(), "the Job is left alone");
 }
 
 const REFUSED: &str = "Error creating: pods \"volsync-rsync-src-db-x\" is forbidden: violates PodSecurity \"restricted:latest\": \
@@ -304,6 +306,42 @@ fn a_node_that_does_not_answer_is_named() {
     let pod = json!({"spec": {"nodeName": "node-7", "containers": []}, "status": status});
     let model = with_pod(running(json!({"copyMethod": "Direct"})), pod);
     is_told(model, &["node node-7", "does not answer"], "NodeLost");
+}
+
+/// A pod that was deleted on a node of which nothing is heard any more.
+fn deleted(mover: &str, phase: &str) -> Value {
+    let state = if phase == "Running" {
+        json!({"running": {}})
+    } else {
+        json!({"waiting": {"reason": "ContainerCreating"}})
+    };
+    let container = json!({"name": mover, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+    json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:30Z"},
+        "spec": {"nodeName": "node-7", "containers": []}, "status": {"phase": phase, "containerStatuses": [container]}})
+}
+
+#[rstest]
+#[case("Running")]
+#[case("Pending")]
+fn what_a_job_that_waits_for_a_deleted_pod_on_a_lost_node_is_freed_by_is_told(#[case] phase: &str) {
+    let direct = || json!({"copyMethod": "Direct"});
+    for mut model in [
+        Model::rclone_source(json!({"manual": "1"}), direct()),
+        Model::rclone_destination(json!({"manual": "1"}), direct()),
+    ] {
+        model.settle();
+        let name = model.job_name();
+        let cure = format!("(kubectl delete job/{name} pod/mover -n site-a --force)");
+        let model = with_pod(model, deleted("rclone", phase));
+        is_told(
+            model,
+            &["node node-7", "does not answer", &cure],
+            "NodeLost",
+        );
+    }
+    let model = with_pod(running(direct()), deleted("rsync", phase));
+    let cure = "(kubectl delete pod mover -n site-a --force)";
+    is_told(model, &["node node-7", cure], "NodeLost");
 }
 
 #[rstest]

@@ -25,9 +25,12 @@ impl Model {
         };
         merge(&mut self.resource["status"], status);
         if self.prunes {
-            let none = json!({"progress": null, "retry": null,
-                "rsync": {"lastSyncedEntries": null, "allowedEmptySource": null}});
+            let none = json!({"progress": null, "retry": null, "rclone": null});
             merge(&mut self.resource["status"], &none);
+            if let Some(rsync) = self.resource["status"].get_mut("rsync") {
+                let none = json!({"lastSyncedEntries": null, "allowedEmptySource": null});
+                merge(rsync, &none);
+            }
         }
         let correction = state.and_then(|state| self.parsed().memory_after(state));
         if let Some(memory) = correction {

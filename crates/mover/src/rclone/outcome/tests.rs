@@ -1,0 +1,354 @@
+//! Words that rclone 1.75.2 printed, and what is made of them.
+
+use super::*;
+use proptest::prelude::*;
+use rstest::rstest;
+
+fn outcome(role: Role, code: i32, lines: &[&str]) -> Setback {
+    let mut words = LastWords::default();
+    for line in lines {
+        words.hear(line);
+    }
+    let scene = Scene {
+        role,
+        store: "s3:bucket/db/",
+    };
+    of_rclone(Some(code), &words, scene)
+}
+
+/// Words that rclone 1.75.2 printed, on real file systems and against servers that answered so.
+#[rstest]
+#[case(
+    1,
+    "Failed to create file system for \"x:/tmp\": didn't find section in config file (\"x\")",
+    "SectionMissing"
+)]
+#[case(
+    1,
+    "Failed to load config file \"/tmp/bad.conf\": could not parse line: bad [line",
+    "ConfigInvalid"
+)]
+#[case(
+    1,
+    "Failed to load config file \"/tmp/enc.conf\": configuration data too short",
+    "ConfigInvalid"
+)]
+#[case(
+    1,
+    "Failed to create file system for \"x:a\": didn't find backend called \"nonsense\"",
+    "ConfigInvalid"
+)]
+#[case(
+    1,
+    "Failed to create file system for \"cc:a\": failed to decrypt password: base64 decode failed when revealing password - is it obscured?: illegal base64 data at input byte 0",
+    "ConfigInvalid"
+)]
+#[case(2, "Fatal error: unknown flag: --files-from0", "PodIncomplete")]
+#[case(
+    1,
+    "Failed to read --ca-cert file \"nofile\" : open nofile: no such file or directory",
+    "CertificateRefused"
+)]
+#[case(
+    1,
+    "Failed to add certificates from --ca-cert file \"l3\"",
+    "CertificateRefused"
+)]
+#[case(
+    1,
+    "error listing: operation error S3: ListObjects, exceeded maximum number of attempts, 2, https response error StatusCode: 0, RequestID: , HostID: , request send failed, Get \"https://127.0.0.1:1/b\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
+    "CertificateRefused"
+)]
+#[case(
+    1,
+    "operation error S3: ListObjects, exceeded maximum number of attempts, 2, Probable clock skew error: https response error StatusCode: 403, RequestID: 1, HostID: , api error RequestTimeTooSkewed: said",
+    "ClockSkewed"
+)]
+#[case(
+    1,
+    "operation error S3: ListObjects, https response error StatusCode: 400, RequestID: 1, HostID: , api error ExpiredToken: said",
+    "CredentialsExpired"
+)]
+#[case(
+    1,
+    "operation error S3: ListObjects, https response error StatusCode: 400, RequestID: 1, HostID: , api error InvalidToken: said",
+    "StoreRefused"
+)]
+#[case(
+    1,
+    "operation error S3: ListObjects, https response error StatusCode: 403, RequestID: 1, HostID: , api error AccessDenied: said",
+    "StoreRefused"
+)]
+#[case(
+    1,
+    "operation error S3: HeadObject, https response error StatusCode: 403, RequestID: , HostID: , api error Forbidden: Forbidden",
+    "StoreRefused"
+)]
+#[case(
+    1,
+    "operation error S3: ListObjects, https response error StatusCode: 403, RequestID: 1, HostID: , api error QuotaExceeded: said",
+    "DestinationFull"
+)]
+#[case(
+    1,
+    "operation error S3: PutObject, https response error StatusCode: 404, RequestID: 1, HostID: , api error NoSuchBucket: said",
+    "BucketMissing"
+)]
+#[case(
+    1,
+    "failed to prepare upload: operation error S3: CreateBucket, https response error StatusCode: 403, RequestID: 1, HostID: , api error AccessDenied: said",
+    "BucketMissing"
+)]
+#[case(
+    1,
+    "operation error S3: ListObjects, exceeded maximum number of attempts, 2, https response error StatusCode: 503, RequestID: 1, HostID: , api error SlowDown: said",
+    "StoreOverloaded"
+)]
+#[case(
+    5,
+    "operation error S3: ListObjects, https response error StatusCode: 0, RequestID: , HostID: , request send failed, Get \"http://127.0.0.1:1/bkt\": dial tcp 127.0.0.1:1: connect: connection refused",
+    "StoreUnreachable"
+)]
+#[case(
+    1,
+    "request send failed, Get \"http://no.such.host.invalid/bkt\": dial tcp: lookup no.such.host.invalid on 10.0.0.1:53: no such host",
+    "StoreUnreachable"
+)]
+#[case(
+    1,
+    "Failed to create file system for \"sftp:x\": NewFs: couldn't connect SSH: dial tcp 127.0.0.1:1: connect: connection refused",
+    "StoreUnreachable"
+)]
+#[case(
+    1,
+    "Failed to create file system for \"n:/tmp\": NewFs: couldn't connect SSH: ssh: handshake failed: ssh: unexpected message type 51 (expected 60)",
+    "StoreRefused"
+)]
+#[case(
+    1,
+    "Failed to create file system for \"k:/tmp\": NewFs: couldn't connect SSH: ssh: handshake failed: knownhosts: key mismatch",
+    "HostKeyMismatch"
+)]
+#[case(
+    8,
+    "max transfer limit reached as set by --max-transfer",
+    "TransferFailed"
+)]
+#[case(9, "words of tomorrow", "TransferFailed")]
+fn words_of_rclone_are_told_apart(#[case] code: i32, #[case] line: &str, #[case] reason: &str) {
+    for role in [Role::Source, Role::Destination] {
+        let setback = outcome(role, code, &[line, "Failed to sync"]);
+        assert_eq!(setback.fault.reason, reason, "{}", setback.fault.message);
+        assert!(
+            setback.fault.message.contains("s3:bucket/db/"),
+            "{}",
+            setback.fault.message
+        );
+    }
+}
+
+#[test]
+fn only_a_source_says_that_a_bucket_could_not_be_made() {
+    let line = "operation error S3: ListObjects, https response error StatusCode: 404, api error NoSuchBucket: said";
+    for (role, says_so) in [(Role::Source, true), (Role::Destination, false)] {
+        let fault = outcome(role, 1, &[line]).fault;
+        assert_eq!(fault.reason, "BucketMissing");
+        assert_eq!(fault.message.contains("can be made"), says_so);
+        assert!(
+            fault.message.contains("rcloneDestPath"),
+            "{}",
+            fault.message
+        );
+    }
+}
+
+#[rstest]
+#[case(Role::Source, "BucketMissing")]
+#[case(Role::Destination, "NothingAtPath")]
+fn what_is_not_there_is_a_bucket_to_one_and_the_data_to_the_other(
+    #[case] role: Role,
+    #[case] reason: &str,
+) {
+    let line = "error reading source root directory: directory not found";
+    let setback = outcome(role, 3, &[line]);
+    assert_eq!(setback.fault.reason, reason, "{}", setback.fault.message);
+    assert!(setback.fault.message.contains("rcloneDestPath"));
+}
+
+#[rstest]
+#[case(
+    Role::Source,
+    "Failed to copy: failed to open source object: open /data/f: permission denied",
+    "SourceUnreadable"
+)]
+#[case(
+    Role::Source,
+    "failed to open directory \"\": open /data: permission denied",
+    "SourceUnreadable"
+)]
+#[case(
+    Role::Source,
+    "Failed to copy: mkdir /mnt/x: permission denied",
+    "StoreRefused"
+)]
+#[case(
+    Role::Source,
+    "Failed to copy: mkdir /mnt/x: read-only file system",
+    "StoreRefused"
+)]
+#[case(
+    Role::Destination,
+    "Failed to copy: failed to open source object: open /mnt/f: permission denied",
+    "StoreRefused"
+)]
+#[case(
+    Role::Destination,
+    "Failed to copy: mkdir /data/x: permission denied",
+    "DestinationUnwritable"
+)]
+#[case(
+    Role::Destination,
+    "Failed to copy: mkdir /data/x: read-only file system",
+    "DestinationUnwritable"
+)]
+#[case(
+    Role::Destination,
+    "Failed to copy: preallocate: file too big for remaining disk space",
+    "DestinationFull"
+)]
+#[case(
+    Role::Source,
+    "Failed to copy: write /mnt/x: no space left on device",
+    "DestinationFull"
+)]
+#[case(
+    Role::Source,
+    "can't copy - source file is being updated (size changed from 1 to 2)",
+    "SourceChanging"
+)]
+fn the_side_decides_whose_volume_it_was(
+    #[case] role: Role,
+    #[case] line: &str,
+    #[case] reason: &str,
+) {
+    assert_eq!(outcome(role, 1, &[line]).fault.reason, reason);
+}
+
+#[rstest]
+#[case(
+    Role::Source,
+    "corrupted on transfer: md5 hashes differ src(local) \"a\" vs dst(s3) \"b\"",
+    "SourceChanging",
+    "copyMethod"
+)]
+#[case(
+    Role::Source,
+    "operation error S3: PutObject, https response error StatusCode: 400, RequestID: 1, HostID: , api error BadDigest: said",
+    "SourceChanging",
+    "copyMethod"
+)]
+#[case(
+    Role::Destination,
+    "corrupted on transfer: md5 hashes differ src(s3) \"a\" vs dst(local) \"b\"",
+    "TransferFailed",
+    "rclone-full-check-every"
+)]
+fn content_that_does_not_fit_has_a_cure_at_either_side(
+    #[case] role: Role,
+    #[case] line: &str,
+    #[case] reason: &str,
+    #[case] cure: &str,
+) {
+    let setback = outcome(role, 1, &[line]);
+    assert_eq!((setback.fault.reason, setback.next), (reason, Next::Wait));
+    assert!(
+        setback.fault.message.contains(cure),
+        "{}",
+        setback.fault.message
+    );
+}
+
+#[rstest]
+#[case(
+    "ERROR: generation.json: --files-from failed to read file: operation error S3: HeadObject, exceeded maximum number of attempts, 3, https response error StatusCode: 0, RequestID: , HostID: , request send failed, Head \"http://127.0.0.1:9/b/db\": dial tcp 127.0.0.1:9: connect: connection refused",
+    "the store cannot be reached, or the connection broke: dial tcp 127.0.0.1:9: connect: connection refused (`s3:bucket/db/`: ERROR: generation.json"
+)]
+#[case(
+    "operation error S3: ListObjects, https response error StatusCode: 403, RequestID: 1, HostID: , api error AccessDenied: said",
+    "the store refuses the keys of the Secret, or what is asked with them: api error AccessDenied: said (`s3:bucket/db/`: operation error"
+)]
+#[case(
+    "Failed to create file system for \"sftp:x\": NewFs: couldn't connect SSH: dial tcp 127.0.0.1:1: connect: connection refused",
+    "the connection broke: dial tcp 127.0.0.1:1: connect: connection refused (`s3:bucket/db/`: Failed to create"
+)]
+fn the_last_cause_of_a_chain_comes_first(#[case] line: &str, #[case] words: &str) {
+    let message = outcome(Role::Source, 1, &[line]).fault.message;
+    assert!(message.contains(words), "{message}");
+}
+
+#[test]
+fn a_destination_is_not_told_to_let_its_keys_write() {
+    let line = "https response error StatusCode: 403, api error AccessDenied: said";
+    for (role, cure) in [
+        (Role::Source, "let them list, read, write and delete there"),
+        (Role::Destination, "let them list and read there"),
+    ] {
+        let message = outcome(role, 1, &[line]).fault.message;
+        assert!(message.ends_with(cure), "{message}");
+    }
+}
+
+#[rstest]
+#[case("mkdir /data/x: permission denied", "privileged-movers")]
+#[case("mkdir /data/x: read-only file system", "how it is mounted")]
+fn what_a_volume_refuses_has_its_cure_last(#[case] line: &str, #[case] cure: &str) {
+    let message = outcome(Role::Destination, 1, &[line]).fault.message;
+    let begin = format!("the destination's volume cannot be written to ({line}); ");
+    let rest = message.strip_prefix(&begin);
+    assert!(rest.is_some_and(|rest| rest.contains(cure)), "{message}");
+}
+
+#[test]
+fn words_that_nobody_knows_come_with_a_cure_too() {
+    let setback = outcome(Role::Source, 9, &["words of tomorrow"]);
+    assert!(
+        setback.fault.message.contains("RCLONE_LOG_LEVEL"),
+        "{}",
+        setback.fault.message
+    );
+}
+
+#[test]
+fn the_first_errors_are_kept_when_many_follow() {
+    let mut words = LastWords::default();
+    words.hear("api error ExpiredToken: said");
+    for number in 0..10_000 {
+        words.hear(&format!("not deleting {number}"));
+    }
+    assert_eq!(words.lines.len(), LINES_KEPT);
+    assert!(words.with(&["expiredtoken"]).is_some());
+    assert_eq!(words.last(), Some("not deleting 9999"));
+}
+
+#[test]
+fn a_killed_rclone_is_told_with_a_cure() {
+    let scene = Scene {
+        role: Role::Source,
+        store: "s3:b/",
+    };
+    let setback = of_rclone(None, &LastWords::default(), scene);
+    assert!(
+        setback.fault.message.contains("memory limit"),
+        "{}",
+        setback.fault.message
+    );
+    assert_eq!(setback.next, Next::Wait);
+    assert!(!setback.fault.message.contains('('), "nothing was said");
+}
+
+proptest! {
+    #[test]
+    fn no_words_make_it_panic(line in "\\PC{0,400}", code in 0..12) {
+        let _ = outcome(Role::Source, code, &[&line]);
+    }
+}

@@ -1,0 +1,162 @@
+//! Where a store that is a folder of this machine may not lie: in places of the pod, which go with it.
+
+use std::path::{Component, Path, PathBuf};
+
+use syncline_api::report::reason;
+
+use crate::rclone::config::Config;
+use crate::rclone::program::Rclone;
+use crate::rclone::settings::{Places, Remote};
+use crate::report::Fault;
+
+/// What is here is memory of the pod, and anybody may write to some of it.
+const DEVICES: &str = "/dev";
+/// The type of a section whose store is a folder of this machine.
+const LOCAL: &str = "local";
+/// So many sections at most lead from one to the next.
+const MOST_STEPS: u32 = 16;
+
+impl Rclone {
+    /// Refuses a store that is a folder in one of the pod's own places: what lies there goes with the pod, or is the volume.
+    pub(crate) fn check_place(&self, places: &Places) -> Result<(), Fault> {
+        let Some(folder) = folder(self.config(), self.remote()) else {
+            return Ok(());
+        };
+        let own = [
+            places.data.as_path(),
+            places.scratch.as_path(),
+            Path::new(DEVICES),
+        ];
+        let Some(place) = own.into_iter().find(|place| folder.starts_with(place)) else {
+            return Ok(());
+        };
+        Err(Fault::new(
+            reason::INVALID_SETTINGS,
+            format!(
+                "{} lies in the mover's own {} and not in a store; keep the store on one of spec.rclone.moverVolumes, and let \
+                 spec.rclone.rcloneDestPath, or the `remote` of its section, begin with its place, /mnt/<mountPath>/",
+                self.remote().data(),
+                place.display()
+            ),
+        ))
+    }
+}
+
+/// The folder of this machine that the remote is, or lies in under other names, by way of whatever sections; `None` where
+/// the configuration tells of none.
+fn folder(config: &Config, remote: &Remote) -> Option<PathBuf> {
+    let (mut section, mut path) = (remote.section.clone(), remote.path.clone());
+    for _ in 0..MOST_STEPS {
+        if config.option(&section, "type") == Some(LOCAL) {
+            return cleaned(&path);
+        }
+        // Of an alias, or of one that changes names and contents on their way.
+        let (next, base) = parted(config.option(&section, "remote")?);
+        path = beneath(base, &path);
+        match next? {
+            Next::Here => return cleaned(&path),
+            Next::Section(name) => name.clone_into(&mut section),
+        }
+    }
+    None
+}
+
+/// Where a `remote` leads.
+enum Next<'a> {
+    /// To a folder of this machine.
+    Here,
+    Section(&'a str),
+}
+
+/// A `remote` as rclone reads it, and the path in it: a path, `section:path`, or `:type,options:path` without a section,
+/// which leads on only where it is this machine's.
+fn parted(remote: &str) -> (Option<Next<'_>>, &str) {
+    let is_path = |start: &str| start.contains('/');
+    if let Some(made_up) = remote.strip_prefix(':') {
+        let (kind, path) = made_up.split_once(':').unwrap_or((made_up, ""));
+        let kind = kind.split(',').next();
+        return (kind.filter(|kind| *kind == LOCAL).map(|_| Next::Here), path);
+    }
+    match remote.split_once(':') {
+        Some((name, path)) if !is_path(name) => {
+            let name = name.split(',').next().unwrap_or(name);
+            (Some(Next::Section(name)), path)
+        }
+        _ => (Some(Next::Here), remote),
+    }
+}
+
+fn beneath(base: &str, path: &str) -> String {
+    if base.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{base}/{path}")
+    }
+}
+
+/// The path without what leads nowhere or back, as rclone itself takes it.
+fn cleaned(path: &str) -> Option<PathBuf> {
+    let mut clean = PathBuf::new();
+    for part in std::path::absolute(path).ok()?.components() {
+        if part == Component::ParentDir {
+            clean.pop();
+        } else {
+            clean.push(part);
+        }
+    }
+    Some(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    const CONF: &str = "[here]\ntype = local\n\n[s3]\ntype = s3\n\n[other]\ntype = alias\nremote = here:/mnt/store\n\n\
+        [hidden]\ntype = crypt\nremote = other:../../tmp\n\n[bare]\ntype = crypt\nremote = here:\n\n\
+        [path]\ntype = alias\nremote = /dev/shm\n\n[made up]\ntype = crypt\nremote = :local,encoding=Raw:/tmp/x\n\n\
+        [far]\ntype = crypt\nremote = s3:tmp\n\n[farther]\ntype = crypt\nremote = :s3,provider=AWS:tmp\n\n\
+        [round]\ntype = alias\nremote = round:x\n\n[with options]\ntype = alias\nremote = here,encoding=Raw:/tmp\n\n\
+        [nowhere]\ntype = crypt\n";
+
+    #[rstest]
+    #[case("here", "/mnt/store/db", Some("/mnt/store/db"))]
+    #[case("here", "/mnt/../tmp//./db/", Some("/tmp/db"))]
+    #[case("here", "/../../tmp", Some("/tmp"))]
+    #[case("s3", "tmp/db", None)]
+    #[case("other", "db", Some("/mnt/store/db"))]
+    #[case("other", "/db", Some("/mnt/store/db"))]
+    #[case("hidden", "db", Some("/tmp/db"))]
+    #[case("bare", "/tmp/db", Some("/tmp/db"))]
+    #[case("path", "db", Some("/dev/shm/db"))]
+    #[case("made up", "db", Some("/tmp/x/db"))]
+    #[case("with options", "db", Some("/tmp/db"))]
+    #[case("far", "db", None)]
+    #[case("farther", "db", None)]
+    #[case("round", "db", None)]
+    #[case("nowhere", "db", None)]
+    #[case("unknown", "/tmp/db", None)]
+    #[case("by_keys", "/tmp/db", Some("/tmp/db"))]
+    fn a_path_leads_where_rclone_goes(
+        #[case] section: &str,
+        #[case] path: &str,
+        #[case] wanted: Option<&str>,
+    ) {
+        let mut config = Config::parse(CONF).unwrap();
+        let key = "RCLONE_CONFIG_BY_KEYS_TYPE";
+        config.environment.push((key.to_owned(), LOCAL.to_owned()));
+        let remote = Remote {
+            section: section.to_owned(),
+            path: path.to_owned(),
+            state_path: None,
+        };
+        assert_eq!(folder(&config, &remote).as_deref(), wanted.map(Path::new));
+        let relative = Remote {
+            path: "a/../b".to_owned(),
+            section: "here".to_owned(),
+            ..remote
+        };
+        let wanted = std::env::current_dir().unwrap().join("b");
+        assert_eq!(folder(&config, &relative), Some(wanted));
+    }
+}

@@ -1,0 +1,513 @@
+//! Bringing the store in line with the tree.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Plan, Source};
+use crate::rclone::changes;
+use crate::rclone::listing::{Comparison, Found};
+use crate::rclone::manifest::Manifest;
+use crate::rclone::names;
+use crate::rclone::outcome::{Next, Setback};
+use crate::rclone::passes::{self, Pass, Way};
+use crate::rclone::program::Command;
+use crate::rclone::stats::Stats;
+use crate::rclone::store::{Evidence, Features, Listed};
+use crate::report::{Fault, reason};
+use crate::tree::{Entry, Scan, Time};
+
+/// How often files that change while they are sent are sent again.
+const ROUNDS: u32 = 3;
+/// How often the store is brought in line with what a listing shows.
+const LISTINGS: u32 = 3;
+/// The longest sentence of a report, in bytes.
+const LONGEST_SENTENCE: usize = 96;
+
+impl Sent {
+    /// What is to be said of files that never kept still.
+    pub(super) fn restless(&self) -> Vec<String> {
+        let first = self.restless.first();
+        let words = first.map(|first| {
+            let count = self.restless.len();
+            let name = crate::tree::shown(first);
+            let words =
+                format!("{count} file(s) that changed while they were read, such as /{name}");
+            syncline_api::report::head(&words, LONGEST_SENTENCE).to_owned()
+        });
+        let unnamed = self
+            .is_unsettled
+            .then(|| "files that changed while they were read".to_owned());
+        words.or(unnamed).into_iter().collect()
+    }
+}
+
+/// What one round leaves to the next.
+#[derive(Default)]
+struct Rest {
+    /// Files that are others now than when they were seen.
+    moved: BTreeSet<Vec<u8>>,
+    /// Files of which nobody knows whether they were sent: rclone met some that changed.
+    doubtful: BTreeSet<Vec<u8>>,
+    /// What it said of these.
+    told: Option<Setback>,
+}
+
+impl Plan {
+    /// Sends every file that would be compared.
+    pub(super) fn send_all(&mut self) {
+        self.sent.append(&mut self.checked);
+        self.sent.sort_unstable();
+    }
+
+    /// Sends what a listing does not show without looking for it once more.
+    pub(super) fn send_what_is_missing(&mut self, found: Found) {
+        let wrong: BTreeSet<usize> = found.missing.into_iter().chain(found.differing).collect();
+        self.checked.retain(|index| !wrong.contains(index));
+        self.sent.extend(wrong);
+        self.sent.sort_unstable();
+        self.sent.dedup();
+    }
+}
+
+/// What is known of files before they are held against the store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    ToHaveChanged,
+    Suspected,
+    Unchanged,
+}
+
+/// How much of the store a run looks at.
+#[derive(Clone, Copy)]
+struct Fullness {
+    /// All of it.
+    is_full: bool,
+    /// No manifest tells what it held.
+    is_first: bool,
+}
+
+/// What was done to the store.
+#[derive(Default)]
+pub(super) struct Sent {
+    /// Indices of the files, in the tree as it is now, that were sent whatever the store held.
+    pub(super) files: Vec<usize>,
+    /// What a listing shows now.
+    pub(super) listing: String,
+    /// What it shows of the permissions.
+    pub(super) permissions: Option<String>,
+    /// Files that changed each time they were sent: what the store has of them is of some moment.
+    pub(super) restless: BTreeSet<Vec<u8>>,
+    /// There are such, and nobody knows which.
+    pub(super) is_unsettled: bool,
+    /// Files were sent that were not known to have changed.
+    pub(super) surprises: bool,
+    /// Anything at all was done.
+    pub(super) changed: bool,
+}
+
+impl Source<'_> {
+    /// Does what `plan` says, until the store holds `tree`; the tree is read anew when it changes meanwhile.
+    pub(super) async fn send(
+        &self,
+        tree: &mut Scan,
+        mut plan: Plan,
+        memory: Option<&Manifest>,
+    ) -> Result<Sent, Setback> {
+        if let Some(key) = self.rclone.selective() {
+            return self.sync_whole(tree, key).await;
+        }
+        let features = self.rclone.features().await?;
+        let mut leftover = self.make_way(tree, &mut plan, features).await?;
+        let full = Fullness {
+            is_full: plan.full,
+            is_first: plan.from_nothing,
+        };
+        let mut sent = Sent {
+            surprises: plan.from_nothing,
+            changed: leftover.has_removed || !leftover.surplus.is_empty(),
+            ..Sent::default()
+        };
+        let mut paths: BTreeSet<Vec<u8>> = BTreeSet::new();
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            plan.is_last = rounds == ROUNDS;
+            let rest = self.one_round(tree, &plan, features, &mut sent).await?;
+            if !plan.from_nothing {
+                let sent = plan.sent.iter().chain(&plan.suspected);
+                paths.extend(sent.filter_map(|index| path_of(tree, *index)));
+            }
+            let Some(first) = rest.moved.first() else {
+                break;
+            };
+            if plan.is_last {
+                self.console.say(&format!(
+                    "{} file(s) change faster than they can be sent; the store has them as they were at some moment",
+                    rest.moved.len()
+                ));
+                unsettle(tree, &rest.moved);
+                sent.restless = rest.moved;
+                break;
+            }
+            self.console.say(&format!(
+                "{} file(s) changed while they were sent (first: {}); they are sent again",
+                rest.moved.len(),
+                crate::tree::shown(first)
+            ));
+            (*tree, plan) = self.look_again(tree, &rest).await?;
+        }
+        if rounds > 1 && !leftover.surplus.is_empty() {
+            // Of a tree that was read anew some of it may be a part.
+            leftover.surplus = self.compare(tree).await?.extra;
+            self.check_surplus(tree, &leftover.surplus, full.is_first)?;
+        }
+        self.remove_listed(&leftover.surplus).await?;
+        // Nothing comes after them: whoever sees no marker takes them for the end of a run.
+        self.send_permissions(tree, (memory, !full.is_full)).await?;
+        self.settle(tree, features, full, &mut sent).await?;
+        sent.files = paths
+            .iter()
+            .filter_map(|path| {
+                tree.entries
+                    .binary_search_by(|entry| entry.path.cmp(path))
+                    .ok()
+            })
+            .collect();
+        Ok(sent)
+    }
+
+    /// Removes, makes folders, sends and compares. Gives what has to be done once more.
+    async fn one_round(
+        &self,
+        tree: &Scan,
+        plan: &Plan,
+        features: Features,
+        sent: &mut Sent,
+    ) -> Result<Rest, Setback> {
+        sent.changed |= [&plan.sent, &plan.suspected]
+            .iter()
+            .any(|files| !files.is_empty());
+        sent.changed |= !plan.removed.is_empty();
+        self.remove(&plan.removed).await?;
+        if plan.folders && features.keeps_folders {
+            self.align_folders(tree).await?;
+        }
+        let pass_of_sent = if plan.is_last {
+            Pass::Restless
+        } else {
+            Pass::Always
+        };
+        let otherwise = if features.keeps_times {
+            Pass::ByTime
+        } else {
+            Pass::Always
+        };
+        // A checksum tells what a time, which somebody may have set, does not.
+        let parts = [
+            (&plan.sent, pass_of_sent, Known::ToHaveChanged),
+            (&plan.suspected, Pass::Always, Known::Suspected),
+            (&plan.checked, otherwise, Known::Unchanged),
+        ];
+        let mut rest = Rest::default();
+        let mut is_surprised = false;
+        for (files, pass, known) in parts {
+            let copied = match known {
+                Known::ToHaveChanged => self.copy(tree, files, (pass, features)).await,
+                _ => self.copy_by_hash(tree, files, (pass, features)).await,
+            };
+            match copied {
+                Ok(stats) => is_surprised |= stats.files > 0 && known == Known::Unchanged,
+                Err(told) if told.fault.reason == reason::SOURCE_CHANGING && !plan.is_last => {
+                    rest.doubtful
+                        .extend(files.iter().filter_map(|index| path_of(tree, *index)));
+                    rest.told = Some(told);
+                    is_surprised = true;
+                }
+                Err(setback) => return Err(setback),
+            }
+        }
+        sent.surprises |= is_surprised;
+        sent.changed |= is_surprised;
+        let looked_at = plan.sent.iter().chain(&plan.suspected).chain(&plan.checked);
+        rest.moved = self.moved(tree, looked_at);
+        match rest.told.take() {
+            // Nothing of the volume is to blame.
+            Some(told) if rest.moved.is_empty() => Err(told),
+            _ => Ok(rest),
+        }
+    }
+
+    /// The paths of files of `tree` that are others now than when they were seen.
+    fn moved<'t>(
+        &self,
+        tree: &Scan,
+        indices: impl Iterator<Item = &'t usize>,
+    ) -> BTreeSet<Vec<u8>> {
+        // Nothing else waits for the event loop then, and a copy of the entries would double the memory.
+        let data = &self.settings.places.data;
+        let entries = indices.filter_map(|index| tree.entries.get(*index));
+        let moved = entries.filter(|entry| !is_as_seen(data, entry));
+        moved.map(|entry| entry.path.clone()).collect()
+    }
+
+    /// Reads the tree anew and plans what became necessary since, and what `rest` has above all.
+    async fn look_again(&self, tree: &Scan, rest: &Rest) -> Result<(Scan, Plan), Setback> {
+        let (fresh, _) = self.scan().await?;
+        self.guard(&fresh, None).await?;
+        let mut changes = changes::compare(&fresh.entries, &tree.entries);
+        let among = |paths: &BTreeSet<Vec<u8>>| -> Vec<usize> {
+            let entries = fresh.entries.iter().enumerate();
+            let found = entries.filter(|(_, entry)| entry.is_file() && paths.contains(&entry.path));
+            found.map(|(index, _)| index).collect()
+        };
+        changes.sent.extend(among(&rest.moved));
+        changes.sent.sort_unstable();
+        changes.sent.dedup();
+        changes.suspected.extend(among(&rest.doubtful));
+        changes.suspected.sort_unstable();
+        changes.suspected.dedup();
+        self.remember_touched(&fresh.entries, &changes);
+        let sent = &changes.sent;
+        changes
+            .suspected
+            .retain(|index| sent.binary_search(index).is_err());
+        let plan = Plan {
+            sent: changes.sent,
+            suspected: changes.suspected,
+            checked: Vec::new(),
+            removed: changes.removed,
+            folders: changes.folders,
+            full: false,
+            from_nothing: false,
+            is_unsure: false,
+            is_last: false,
+        };
+        Ok((fresh, plan))
+    }
+
+    /// Compares the store with the tree by a listing. In a full run what is wrong is put right; else it shows that somebody
+    /// else was here, and leads to a full run.
+    async fn settle(
+        &self,
+        tree: &mut Scan,
+        features: Features,
+        full: Fullness,
+        sent: &mut Sent,
+    ) -> Result<(), Setback> {
+        let mut found = self.compare(tree).await?;
+        accept_sizes(tree, &mut found, &sent.restless);
+        for _ in 1..LISTINGS {
+            if found.is_exact() {
+                break;
+            }
+            let words = found.describe(&tree.entries);
+            let data = self.rclone.remote().data();
+            self.console
+                .say(&format!("{data} is not as this source left it: {words}"));
+            if !full.is_full {
+                self.doubt.set(true);
+                let message = format!(
+                    "{data} is not as this source left it ({words}); everything is compared"
+                );
+                let fault = Fault::new(reason::LISTING_INCOMPLETE, message);
+                return Err(Setback {
+                    fault,
+                    next: Next::Wait,
+                });
+            }
+            if full.is_first && self.bare.get() && !found.extra.is_empty() {
+                return Err(self.was_not_bare());
+            }
+            sent.changed = true;
+            sent.surprises = true;
+            self.check_surplus(tree, &found.extra, full.is_first)?;
+            self.remove_listed(&found.extra).await?;
+            if features.keeps_folders {
+                self.align_folders(tree).await?;
+            }
+            let wrong: Vec<usize> = found
+                .missing
+                .iter()
+                .chain(&found.differing)
+                .copied()
+                .collect();
+            self.copy(tree, &wrong, (Pass::Always, features)).await?;
+            self.send_permissions(tree, (None, false)).await?;
+            found = self.compare(tree).await?;
+            accept_sizes(tree, &mut found, &sent.restless);
+        }
+        if found.is_exact() {
+            sent.listing = found.digest.label();
+            sent.permissions = found.permissions.as_ref().map(Listed::stamp);
+            return Ok(());
+        }
+        let message = format!(
+            "{} does not show what was sent there: {}; look whether somebody else writes to it, and whether the store's \
+             listings are complete",
+            self.rclone.remote().data(),
+            found.describe(&tree.entries)
+        );
+        let fault = Fault::new(reason::LISTING_INCOMPLETE, message);
+        Err(Setback {
+            fault,
+            next: Next::Wait,
+        })
+    }
+
+    pub(super) async fn compare(&self, tree: &Scan) -> Result<Found, Setback> {
+        let mut comparison = Comparison::with(&tree.entries);
+        let data = self.rclone.remote().data();
+        self.rclone
+            .list(&data, Evidence::Cheap, &mut |listed| {
+                comparison.take(&listed);
+            })
+            .await?;
+        Ok(comparison.found())
+    }
+
+    /// Sends the files at `indices`.
+    async fn copy(
+        &self,
+        tree: &Scan,
+        indices: &[usize],
+        (pass, features): (Pass, Features),
+    ) -> Result<Stats, Setback> {
+        let files: Vec<&Entry> = indices
+            .iter()
+            .filter_map(|index| tree.entries.get(*index))
+            .collect();
+        let (data, remote) = (&self.settings.places.data, self.rclone.remote().data());
+        let store = remote.to_string();
+        let way = Way::Up {
+            volume: data.as_os_str(),
+            store: OsStr::new(&store),
+        };
+        let commands = passes::copies(&files, way, (pass, tree.files), features);
+        match self.run_all(commands.clone()).await {
+            Err(setback) if setback.fault.reason == reason::BUCKET_MISSING => {
+                self.rclone.make_folder(&remote).await?;
+                self.run_all(commands).await
+            }
+            result => result,
+        }
+    }
+
+    /// Sends those of the files at `indices` whose objects have another checksum, and those whose objects have none as
+    /// `otherwise` says.
+    async fn copy_by_hash(
+        &self,
+        tree: &Scan,
+        indices: &[usize],
+        (otherwise, features): (Pass, Features),
+    ) -> Result<Stats, Setback> {
+        let (hashed, others) = self.rclone.hashed(&tree.entries, indices).await?;
+        let mut stats = self.copy(tree, &hashed, (Pass::ByHash, features)).await?;
+        stats += self.copy(tree, &others, (otherwise, features)).await?;
+        Ok(stats)
+    }
+
+    /// Removes files of the store, named as in the volume.
+    async fn remove(&self, paths: &[Vec<u8>]) -> Result<(), Setback> {
+        let remote = self.rclone.remote().data().to_string();
+        self.run_all(passes::deletions(paths, OsStr::new(&remote)))
+            .await
+            .map(drop)
+    }
+
+    /// Removes files of the store, named as in a listing.
+    pub(super) async fn remove_listed(&self, names: &[Vec<u8>]) -> Result<(), Setback> {
+        let remote = self.rclone.remote().data().to_string();
+        self.run_all(passes::deletions_of_listed(names, OsStr::new(&remote)))
+            .await
+            .map(drop)
+    }
+
+    async fn run_all(&self, commands: Vec<Command>) -> Result<Stats, Setback> {
+        let mut all = Stats::default();
+        for command in commands {
+            let ran = self.rclone.run(command, self.console).await;
+            // What only compared, and found nothing, changed nothing.
+            let is_harmless =
+                (ran.as_ref()).is_ok_and(|stats| stats.files == 0 && stats.deletes == 0);
+            self.has_begun.set(self.has_begun.get() || !is_harmless);
+            let stats = ran?;
+            *self.stats.borrow_mut() += stats;
+            all += stats;
+        }
+        Ok(all)
+    }
+
+    /// Makes the folders of the tree, empty ones too, and removes empty ones that it does not have.
+    async fn align_folders(&self, tree: &Scan) -> Result<(), Setback> {
+        let (data, remote) = (&self.settings.places.data, self.rclone.remote().data());
+        // No file is that large: all files are passed over, and folders are left.
+        let mut command = Command::new("sync")
+            .args([
+                "--create-empty-src-dirs",
+                "--one-file-system",
+                "--min-size",
+                "1P",
+            ])
+            .args(["--skip-links", "--exclude", "/lost+found/**"]);
+        if tree.entries.iter().any(|entry| names::is_raw(&entry.path)) {
+            // They would be read as other names, which are not there.
+            command = command.args(["--exclude", "**\u{201b}**"]);
+        }
+        let command = command.arg(data).arg(remote.to_string());
+        self.rclone.run(command, self.console).await.map(drop)
+    }
+}
+
+fn path_of(tree: &Scan, index: usize) -> Option<Vec<u8>> {
+    tree.entries.get(index).map(|entry| entry.path.clone())
+}
+
+/// Is the file still the one that was seen?
+fn is_as_seen(data: &Path, seen: &Entry) -> bool {
+    let path: PathBuf = data.join(OsStr::from_bytes(&seen.path));
+    let time = |sec: i64, nanos: i64| Time {
+        sec,
+        nanos: u32::try_from(nanos).unwrap_or_default(),
+    };
+    std::fs::symlink_metadata(path).is_ok_and(|found| {
+        found.is_file()
+            && found.len() == seen.size
+            && found.ino() == seen.inode
+            && time(found.mtime(), found.mtime_nsec()) == seen.mtime
+            && time(found.ctime(), found.ctime_nsec()) == seen.ctime
+    })
+}
+
+/// Makes sure that the next run sends the files at `paths` again: what was sent of them has a time that nobody knows.
+fn unsettle(tree: &mut Scan, paths: &BTreeSet<Vec<u8>>) {
+    for path in paths {
+        let found = crate::tree::position(&tree.entries, path);
+        if let Some(entry) = found.and_then(|index| tree.entries.get_mut(index)) {
+            entry.mtime.nanos ^= 1;
+            entry.ctime = Time::default();
+        }
+    }
+}
+
+/// Takes the sizes of `restless` files as a listing has them.
+fn accept_sizes(tree: &mut Scan, found: &mut Found, restless: &BTreeSet<Vec<u8>>) {
+    let differing = std::mem::take(&mut found.differing);
+    let sizes = std::mem::take(&mut found.sizes);
+    for (index, size) in differing.into_iter().zip(sizes) {
+        match tree.entries.get_mut(index) {
+            Some(entry) if restless.contains(&entry.path) => entry.size = size,
+            _ => {
+                found.differing.push(index);
+                found.sizes.push(size);
+            }
+        }
+    }
+}
+
+pub(super) fn broken(why: &str) -> Setback {
+    let message = format!("the mover's own files cannot be used: {why}; give its pod more memory");
+    Fault::new(reason::POD_INCOMPLETE, message).into()
+}

@@ -1,0 +1,171 @@
+//! What lies under the path before anything is sent, and what of it goes first.
+
+use std::collections::HashSet;
+
+use super::{Plan, Source};
+use crate::rclone::names;
+use crate::rclone::outcome::{Next, Setback};
+use crate::rclone::store::Features;
+use crate::report::reason;
+use crate::tree::{Entry, Scan};
+
+/// What lay in the store before anything was sent and is none of the tree.
+#[derive(Default)]
+pub(super) struct Leftover {
+    /// Some of it was in the way, and was removed.
+    pub(super) has_removed: bool,
+    /// Names, as a listing has them, of what goes when all has been sent: until then whoever reads may need it.
+    pub(super) surplus: Vec<Vec<u8>>,
+}
+
+impl Source<'_> {
+    /// Looks, where the store may hold what no manifest tells of, at what lies there: what is missing is sent without another
+    /// look, and what stands in the way of a file or a folder goes.
+    pub(super) async fn make_way(
+        &self,
+        tree: &Scan,
+        plan: &mut Plan,
+        features: Features,
+    ) -> Result<Leftover, Setback> {
+        if plan.from_nothing && self.bare.get() && tree.files > 0 {
+            // Nothing was seen there when this try began. What lies there all the same shows in the listing at the end.
+            plan.send_all();
+            return Ok(Leftover::default());
+        }
+        // What a manifest tells of is removed by it before anything comes, and only where folders are real does more matter.
+        let is_worthwhile = plan.full && (plan.is_unsure || !features.bucket_based);
+        if !plan.from_nothing && !is_worthwhile {
+            return Ok(Leftover::default());
+        }
+        let mut found = self.compare(tree).await?;
+        self.check_surplus(tree, &found.extra, plan.from_nothing)?;
+        let surplus = std::mem::take(&mut found.extra);
+        if plan.from_nothing {
+            plan.send_what_is_missing(found);
+        } else {
+            self.tell_of_strangers(&surplus, &plan.removed);
+        }
+        let (first, last) = if features.bucket_based {
+            in_the_way(&tree.entries, surplus)
+        } else {
+            // Folders are real there, and to be brought in line.
+            (surplus, Vec::new())
+        };
+        self.remove_listed(&first).await?;
+        Ok(Leftover {
+            has_removed: !first.is_empty(),
+            surplus: last,
+        })
+    }
+
+    /// Says what of `surplus`, as a listing has it, is not just what the volume has no more.
+    fn tell_of_strangers(&self, surplus: &[Vec<u8>], removed: &[Vec<u8>]) {
+        let removed: HashSet<Vec<u8>> = removed.iter().map(|path| names::listed(path)).collect();
+        let mut strangers = surplus.iter().filter(|name| !removed.contains(*name));
+        let Some(first) = strangers.next() else {
+            return;
+        };
+        self.console.say(&format!(
+            "{} file(s) under {} were in no version that this source knows of, and go (first: {})",
+            strangers.count() + 1,
+            self.rclone.remote().data(),
+            crate::tree::shown(first)
+        ));
+    }
+
+    /// Listings showed nothing where something lay: whose it is has to be found out before any of it goes.
+    pub(super) fn was_not_bare(&self) -> Setback {
+        self.is_doubtful.set(true);
+        let message = format!(
+            "listings of {} showed nothing at first, and now what this run did not send; all is looked at once more",
+            self.rclone.remote().data()
+        );
+        Setback::new(reason::LISTING_INCOMPLETE, message, Next::Wait)
+    }
+}
+
+/// Parts `surplus` into what lies where the tree has a folder, or beneath what it has as a file, and all else. Servers that keep
+/// objects as files take no object `x/y` beside one `x`.
+fn in_the_way(entries: &[Entry], surplus: Vec<Vec<u8>>) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    if surplus.is_empty() {
+        return (Vec::new(), Vec::new());
+    }
+    let files: HashSet<&[u8]> = surplus.iter().map(Vec::as_slice).collect();
+    let folders: HashSet<&[u8]> = surplus.iter().flat_map(|name| folders_of(name)).collect();
+    let (mut wrong_files, mut wrong_folders) = (HashSet::new(), HashSet::new());
+    for entry in entries.iter().filter(|entry| entry.is_file()) {
+        let name = names::listed(&entry.path);
+        wrong_files.extend(folders_of(&name).filter_map(|folder| files.get(folder).copied()));
+        wrong_folders.extend(folders.get(name.as_slice()).copied());
+    }
+    let is_in_the_way = |name: &Vec<u8>| {
+        wrong_files.contains(name.as_slice())
+            || folders_of(name).any(|folder| wrong_folders.contains(folder))
+    };
+    let marked: Vec<bool> = surplus.iter().map(is_in_the_way).collect();
+    let marked = marked.into_iter().zip(surplus);
+    let (first, last): (Vec<_>, Vec<_>) = marked.partition(|(is_in_the_way, _)| *is_in_the_way);
+    let names = |marked: Vec<(bool, Vec<u8>)>| marked.into_iter().map(|(_, name)| name).collect();
+    (names(first), names(last))
+}
+
+/// The folders in which `name` lies, the uppermost first.
+fn folders_of(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let slashes = name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    slashes.filter_map(|(at, _)| name.get(..at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Kind, Time};
+
+    fn entry(path: &str, kind: Kind) -> Entry {
+        Entry {
+            path: path.into(),
+            kind,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Time::default(),
+            ctime: Time::default(),
+            inode: 1,
+            device_links: 1,
+            size: 3,
+            sparse: false,
+            sent: 0,
+            xattrs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_lies_where_a_folder_or_a_file_has_to_be_goes_first() {
+        let tree = [
+            entry("deep", Kind::Folder),
+            entry("deep/a", Kind::Folder),
+            entry("deep/a/b", Kind::File),
+            entry("empty", Kind::Folder),
+            entry("new\nline", Kind::Folder),
+            entry("new\nline/x", Kind::File),
+            entry("x", Kind::File),
+        ];
+        let surplus = [
+            "deep",
+            "deep/a",
+            "deep/ab",
+            "deep/other",
+            "empty",
+            "new\u{240a}line",
+            "x/y/z",
+            "xy",
+        ];
+        let surplus = surplus.map(|name| name.as_bytes().to_vec()).to_vec();
+        let (first, last) = in_the_way(&tree, surplus);
+        let words = |names: Vec<Vec<u8>>| -> Vec<String> {
+            let names = names.into_iter().map(String::from_utf8);
+            names.map(Result::unwrap).collect()
+        };
+        assert_eq!(words(first), ["deep", "deep/a", "new\u{240a}line", "x/y/z"]);
+        assert_eq!(words(last), ["deep/ab", "deep/other", "empty", "xy"]);
+    }
+}

@@ -1,0 +1,56 @@
+//! A destination of rclone without a trigger while it waits: what it says, and what of the wait counts.
+
+use serde_json::json;
+use syncline_api::report::{Report, Role};
+use syncline_api::status::Progress;
+
+use super::model::Model;
+
+/// The mover is there and waits.
+fn waits(model: &mut Model) {
+    model.settle();
+    model.mover_runs();
+    model.progress = Some(Progress {
+        phase: Some("Waiting".into()),
+        ..Progress::default()
+    });
+    model.settle();
+}
+
+#[test]
+fn what_a_mover_waited_before_a_trigger_came_is_no_part_of_the_run_that_it_started() {
+    let mut model = Model::rclone_destination(json!(null), json!({"copyMethod": "Direct"}));
+    waits(&mut model);
+    model.pass(3600);
+    model.edit(json!({"trigger": {"manual": "now"}}));
+    model.settle();
+    model.mover_runs();
+    model.progress = None;
+    model.pass(5);
+    let mut report = Report::successful("rclone", Role::Destination);
+    report.generation = Some("1-a".to_owned());
+    model.end_job(&report, true);
+    model.settle();
+    assert_eq!(model.status()["lastManualSync"], "now");
+    assert_eq!(model.status()["lastSyncDuration"], "5s");
+}
+
+#[test]
+fn a_destination_that_waits_for_a_first_version_says_where_and_only_then() {
+    let mut model = Model::rclone_destination(json!(null), json!({"copyMethod": "Direct"}));
+    waits(&mut model);
+    let (reason, said) = model.says();
+    assert_eq!(reason, "SyncInProgress");
+    let expected = "Synchronization in-progress: waiting for a first version at s3:bucket/db;";
+    assert!(said.starts_with(expected), "{said}");
+    model.progress = None;
+    model.succeed_with("1-a", true);
+    model.settle();
+    waits(&mut model);
+    assert_eq!(model.says().1, "Synchronization in-progress");
+    model.edit(json!({"rclone": {"rcloneDestPath": "bucket/typo"}}));
+    model.settle();
+    waits(&mut model);
+    let (_, said) = model.says();
+    assert!(said.contains("s3:bucket/typo"), "{said}");
+}
