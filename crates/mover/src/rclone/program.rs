@@ -270,6 +270,25 @@ impl Rclone {
         self.interrupted()
     }
 
+    /// Says what a try failed with, and waits for the next one, unless the pod is told to stop.
+    pub(crate) async fn rest(
+        &self,
+        failed: &Fault,
+        wait: Duration,
+        console: &Console,
+    ) -> Result<(), Fault> {
+        console.say(&format!(
+            "{}: {}; next try in {} s",
+            failed.reason,
+            failed.message,
+            wait.as_secs()
+        ));
+        tokio::select! {
+            () = tokio::time::sleep(wait) => Ok(()),
+            stopped = self.stopped() => Err(stopped),
+        }
+    }
+
     /// Ends what runs, and lets nothing run until [`Self::go_on`].
     pub(crate) fn halt(&self) {
         self.halted.send_replace(true);

@@ -137,16 +137,8 @@ impl Destination<'_> {
             let Some(wait) = tries.wait_after(setback.next.again()) else {
                 return (tries.made(), Err(setback.fault));
             };
-            let Setback { fault, .. } = setback;
-            self.console.say(&format!(
-                "{}: {}; next try in {} s",
-                fault.reason,
-                fault.message,
-                wait.as_secs()
-            ));
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                fault = self.rclone.stopped() => return (tries.made(), Err(fault)),
+            if let Err(stopped) = self.rclone.rest(&setback.fault, wait, self.console).await {
+                return (tries.made(), Err(stopped));
             }
         }
     }
