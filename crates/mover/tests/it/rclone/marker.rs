@@ -6,7 +6,7 @@ use syncline_testkit::store::{Fault, Kind as Request, Refusal};
 
 use super::cloud::Cloud;
 use super::interleaved::fill;
-use super::shop::{Kind, Shop, rclone};
+use super::shop::{Kind, SHORT_LEASE, Shop, rclone};
 use crate::pair::run;
 use crate::tree;
 
@@ -216,14 +216,13 @@ fn a_sign_of_life_that_comes_late_is_not_the_last_word() {
          copy\\ *) touch $stage/began; until [ -e $stage/given-up ]; do sleep 0.05; done;;\n\
          copyto*/generation.json) if [ -e $stage/began ] && mkdir $stage/held 2>/dev/null; then\n\
          cp $from $stage/late\n\
-         export stage real to\n\
-         setsid bash -c 'sleep 3; touch $stage/given-up; sleep 2.5; cp $stage/late ${to#*:}; touch $stage/landed' \\\n\
-         >/dev/null 2>&1 </dev/null &\n\
+         export stage to given=$$\n\
+         setsid bash -c 'while kill -0 $given; do sleep 0.05; done; touch $stage/given-up\n\
+         sleep 2.5; cp $stage/late ${to#*:}; touch $stage/landed' >/dev/null 2>&1 </dev/null &\n\
          exec sleep 600; fi;;\n\
          esac",
     );
-    // A marker is given up after a third of that.
-    let ended = shop.source(&[("PATH", &path), ("SYNCLINE_LEASE_MS", "6000")]);
+    let ended = shop.source(&[("PATH", &path), SHORT_LEASE]);
     ended.succeeded();
     crate::pair::until("the late one is there", || {
         shop.path("stage/landed").exists()
@@ -244,7 +243,8 @@ fn a_former_marker_that_is_ended_late_gets_its_word_back_all_the_same() {
          if mkdir $stage/held 2>/dev/null; then\n\
          cp $from $stage/late\n\
          export stage to\n\
-         setsid bash -c 'sleep 4; cp $stage/late ${to#*:}; touch $stage/landed' >/dev/null 2>&1 </dev/null &\n\
+         setsid bash -c 'until [ -e $stage/refused ]; do sleep 0.05; done\n\
+         sleep 2; cp $stage/late ${to#*:}; touch $stage/landed' >/dev/null 2>&1 </dev/null &\n\
          exec sleep 600; fi\n\
          if mkdir $stage/refused 2>/dev/null; then fail AccessDenied; fi;;\n\
          esac",
@@ -256,8 +256,7 @@ fn a_former_marker_that_is_ended_late_gets_its_word_back_all_the_same() {
         ("STATE_PATH", &notes),
         ("TAKE_OVER", "uid-1"),
         ("PATH", &path),
-        // A marker is given up after a third of that.
-        ("SYNCLINE_LEASE_MS", "6000"),
+        SHORT_LEASE,
     ];
     let ended = shop.source(&taking_over);
     ended.failed("StoreRefused");

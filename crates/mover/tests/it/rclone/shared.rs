@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::interleaved::fill;
-use super::shop::{Kind, Shop};
+use super::shop::{Kind, SHORT_LEASE, Shop};
 use crate::pair::{is_root, run};
 use crate::tree;
 
@@ -286,13 +286,9 @@ fn a_run_that_cannot_see_its_marker_for_long_ends_before_another_may_go_on() {
     std::fs::write(&program, script).unwrap();
     run(Command::new("chmod").arg("755").arg(&program));
     let path = format!("{}:/usr/bin:/bin", stage.display());
-    let running = shop.start(
-        "source",
-        "src",
-        &[("PATH", &path), ("SYNCLINE_LEASE_MS", "6000")],
-    );
+    let running = shop.start("source", "src", &[("PATH", &path), SHORT_LEASE]);
     // A marker that is not taken at first, by a busy machine, is told with a shorter time.
-    running.wait_for("for 6 s the store did not show or take");
+    running.wait_for("for 24 s the store did not show or take");
     assert!(stage.join("ended").exists(), "rclone was told to end");
     running.kill_all();
     running.end_somehow();
@@ -313,7 +309,7 @@ fn an_answer_that_took_long_is_no_leave_to_write_the_last_word() {
          cat*) if [ -e {stage}/late ] && mkdir {stage}/held 2>/dev/null; then\n\
          answer=$({real} \"$@\")\n\
          sed -i 's/\"run\": \"[0-9a-f]*\"/\"run\": \"another\"/' {marker}\n\
-         sleep 9; echo \"$answer\"; exit; fi;;\n\
+         sleep 27; echo \"$answer\"; exit; fi;;\n\
          esac\nexec {real} \"$@\"\n",
         stage = stage.display(),
         real = super::shop::rclone().display(),
@@ -322,7 +318,7 @@ fn an_answer_that_took_long_is_no_leave_to_write_the_last_word() {
     std::fs::write(&program, script).unwrap();
     run(Command::new("chmod").arg("755").arg(&program));
     let path = format!("{}:/usr/bin:/bin", stage.display());
-    shop.source(&[("PATH", &path), ("SYNCLINE_LEASE_MS", "6000")])
+    shop.source(&[("PATH", &path), SHORT_LEASE])
         .failed("PathInUse");
     assert!(stage.join("held").exists());
     assert_eq!(shop.marker()["run"], "another");

@@ -8,6 +8,10 @@ use std::sync::OnceLock;
 
 use crate::pair::{Ended, MOVER, ORDINARY_UID, Running, is_root, run, unused_address};
 
+/// A time for which a run may trust what it saw of its marker that a test can wait for. A third of it is what one writing of a
+/// marker may take, and many times what a start of rclone takes on a machine with much to do.
+pub(super) const SHORT_LEASE: (&str, &str) = ("SYNCLINE_LEASE_MS", "24000");
+
 /// The stock rclone: that of `RCLONE`, else the one that `tests/tools/fetch-rclone` keeps.
 pub(crate) fn rclone() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
