@@ -79,14 +79,20 @@ impl Setup {
                 name: (*name).to_owned(),
                 program,
                 arguments: self.arguments(name),
-                environment: vec![(
-                    "PATH".to_owned(),
-                    format!("{}:{SYSTEM_PATH}", self.programs.folder.display()),
-                )],
+                environment: self.environment(),
                 log: self.place.log(name),
             });
         }
         Ok(all)
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let path = format!("{}:{SYSTEM_PATH}", self.programs.folder.display());
+        // Memory is there, processors are not: garbage is collected less often than Go does by itself.
+        vec![
+            ("PATH".to_owned(), path),
+            ("GOGC".to_owned(), "400".to_owned()),
+        ]
     }
 
     fn arguments(&self, process: &str) -> Vec<String> {

@@ -20,6 +20,8 @@ const PLAIN_FLAGS: &str = "-s -w";
 /// The Go that the modules ask for.
 const GO: (u32, u32) = (1, 26);
 
+/// The module of Kubernetes and of what goes with it.
+const KUBE: &str = "kube";
 /// The module of the S3 server.
 const S3: &str = "s3";
 
@@ -27,25 +29,24 @@ const S3: &str = "s3";
 struct Module {
     name: &'static str,
     /// What `go build` is to build.
-    target: &'static str,
+    targets: &'static [&'static str],
     linker_flags: &'static str,
     /// A program that a test does not look for under the name that Go gives it.
     renamed: Option<(&'static str, &'static str)>,
 }
 
-const MODULES: [Module; 8] = [
+/// What uses Kubernetes' client is one module: with the same versions of all that they import, most of it is compiled once.
+const MODULES: [Module; 5] = [
     module("etcd", Some(("server", "etcd"))),
     module("runtime", None),
     Module {
+        targets: &["tool", "./coredns"],
         linker_flags: KUBE_FLAGS,
-        ..module("kube", None)
+        ..module(KUBE, None)
     },
-    module("csi", None),
-    module("helm", None),
-    module("coredns", None),
     module(S3, None),
     Module {
-        target: ".",
+        targets: &["."],
         ..module("pause", None)
     },
 ];
@@ -53,7 +54,7 @@ const MODULES: [Module; 8] = [
 const fn module(name: &'static str, renamed: Option<(&'static str, &'static str)>) -> Module {
     Module {
         name,
-        target: "tool",
+        targets: &["tool"],
         linker_flags: PLAIN_FLAGS,
         renamed,
     }
@@ -127,7 +128,7 @@ fn built(cache: &Path, module: &Module) -> Result<PathBuf> {
 fn hash_of(module: &Module) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(module.linker_flags);
-    for file in ["go.mod", "go.sum", "main.go"] {
+    for file in ["go.mod", "go.sum", "main.go", "coredns/main.go"] {
         let path = source(module).join(file);
         match fs::read(&path) {
             Ok(content) => hash.update(content),
@@ -155,12 +156,12 @@ fn build_module(module: &Module, folder: &Path) -> Result<()> {
         go(module)
             .args(["build", "-trimpath", "-ldflags", module.linker_flags, "-o"])
             .arg(target)
-            .arg(module.target),
+            .args(module.targets),
     )?;
     if let Some((from, to)) = module.renamed {
         fs::rename(draft.join(from), draft.join(to))?;
     }
-    if module.name == "csi" {
+    if module.name == KUBE {
         copy_crds(module, &draft.join("crd"))?;
     }
     fs::rename(&draft, folder)
