@@ -142,14 +142,17 @@ impl Corpus {
         let mut sorted = self.sizes.clone();
         sorted.sort_unstable();
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
+        let of_files = match (sorted.first(), sorted.last()) {
+            (Some(least), Some(most)) if least == most => format!("of {} MiB each", most >> 20),
+            _ => format!("half of them smaller than {} KiB", median.div_ceil(1024)),
+        };
         let folders: std::collections::BTreeSet<&Path> =
             self.files.iter().filter_map(|path| path.parent()).collect();
         format!(
-            "{} files of {} MiB in {} folder(s), half of them smaller than {:.1} KiB",
+            "{} files with {} MiB in {} folder(s), {of_files}",
             self.files.len(),
             bytes >> 20,
-            folders.len(),
-            f64::from(u32::try_from(median).unwrap_or(u32::MAX)) / 1024.0
+            folders.len()
         )
     }
 }

@@ -29,6 +29,10 @@ pub(super) fn show(tools: &Tools, store: &Store, folder: &Path, count: usize) ->
     let mut ours = mover(Side::Ours);
     rows.push(("ours, first run: all is compared", ours.send_watched()?));
     rows.push(("ours, nothing changed", ours.send_watched()?));
+    rows.push((
+        "ours, a destination whose volume holds all of it",
+        ours.compare_watched()?,
+    ));
     fs::write(volume.join(name_of(0)), "changed")?;
     rows.push(("ours, one file changed", ours.send_watched()?));
     fs::write(volume.join(name_of(0)), "")?;

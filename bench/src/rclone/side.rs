@@ -99,6 +99,12 @@ impl Mover {
         run(command, &scratch.join("log"))
     }
 
+    /// A destination's run into the source's volume, which holds all that there is: everything is compared, nothing fetched.
+    pub(super) fn compare_watched(&self) -> Result<(Cost, Peaks)> {
+        let (command, scratch) = self.command("destination", &self.source)?;
+        run_watched(command, &scratch.join("log"), &scratch.join("tmp"))
+    }
+
     /// The command of a run and the folder of its files, `/tmp` of the pod.
     fn command(&self, direction: &str, volume: &Path) -> Result<(Command, PathBuf)> {
         let scratch = self.tools.scratch.join("pod");
