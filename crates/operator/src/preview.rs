@@ -2,22 +2,26 @@
 //! client that cannot write.
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
 use syncline_api::conditions::{ERROR, SYNCHRONIZING};
-use syncline_api::names::Side;
+use syncline_api::labels;
+use syncline_api::names::{Mover, Side};
 use syncline_api::{ReplicationDestination, ReplicationSource};
 
 use crate::business::is_ours;
 use crate::guard::read_only;
 use crate::kinds::{Key, kind_of};
-use crate::observe::{self, World};
+use crate::observe::{self, Reader, World};
 use crate::options::Options;
-use crate::plan::{Existing, Input, Kind, Moment, Object, Plan, is_of_volsync, plan};
+use crate::plan::{
+    Existing, Input, Kind, Moment, Object, Plan, is_of_volsync, lets_movers_be_root, plan,
+};
 use crate::status::State;
 use crate::subject::Subject;
-use crate::validate::{Refusal, chosen_mover, validate};
+use crate::validate::{Refusal, Validated, chosen_mover, validate};
 
 /// Objects a page of a list holds at most.
 const PAGE: u32 = 500;
@@ -38,6 +42,9 @@ pub struct Preview {
     pub verdict: Verdict,
     /// The same in a sentence.
     pub message: String,
+    /// What will not be as with `VolSync`, and what to do about it before the first run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
     /// When the next scheduled run is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_sync_time: Option<Timestamp>,
@@ -146,6 +153,11 @@ pub async fn preview(
         return Ok(Some(Preview::untouched(&subject, text)));
     }
     let settings = options.plan_settings();
+    // One that may not be read may have any annotation.
+    let namespace = match chosen_mover(&subject.spec) {
+        Some(Mover::Rclone) => Reader::new(&client, &key.namespace).namespace().await?,
+        _ => None,
+    };
     let mut world = Box::pin(observe::world(&client, &subject, &settings)).await?;
     world.may_start = true;
     let moment = Moment {
@@ -170,7 +182,41 @@ pub async fn preview(
         .status
         .as_ref()
         .is_some_and(|state| resource.status_change(state).is_some());
-    Ok(Some(Preview::of(&subject, &world, &plan, writes_status)))
+    let mut seen = Preview::of(&subject, &world, &plan, writes_status);
+    if seen.verdict != Verdict::LeftAlone
+        && let (Ok(wish), Some(namespace)) = (&wish, &namespace)
+    {
+        seen.advice = advice(&subject, wish, namespace);
+    }
+    Ok(Some(seen))
+}
+
+/// What a user has to know of a resource that `VolSync` ran with rclone and Syncline did not yet, where nobody says who its
+/// mover is.
+fn advice(subject: &Subject, wish: &Validated, namespace: &Namespace) -> Option<String> {
+    let state = &subject.state;
+    // A source that keeps no notes has entries and no version.
+    let ran_ours = state
+        .rclone
+        .as_ref()
+        .is_some_and(|known| known.generation.is_some() || known.last_synced_entries.is_some());
+    let is_volsyncs = state.last_sync_time.is_some() && !ran_ours;
+    let context = wish.pod.security_context.as_ref();
+    let says_who = context.is_some_and(|pod| pod.run_as_user.is_some() || pod.fs_group.is_some());
+    if !is_volsyncs || says_who || lets_movers_be_root(namespace) {
+        return None;
+    }
+    let fails = match subject.key.side {
+        Side::Source => "read what only root may (SourceUnreadable)",
+        Side::Destination => "write to a volume of root's (DestinationUnwritable)",
+    };
+    Some(format!(
+        "the mover becomes another user: VolSync's is root without capabilities where the cluster assigns no user, Syncline's the \
+         image's user 65532, who cannot {fails}; annotate namespace {} with {}: \"true\", or set \
+         spec.rclone.moverSecurityContext, with {{runAsUser: 0}} for the user of VolSync's",
+        subject.key.namespace,
+        labels::PRIVILEGED_MOVERS
+    ))
 }
 
 impl Preview {
@@ -179,9 +225,10 @@ impl Preview {
             kind: kind_of(subject.key.side),
             namespace: subject.key.namespace.clone(),
             name: subject.key.name.clone(),
-            mover: chosen_mover(&subject.spec).map(syncline_api::names::Mover::field),
+            mover: chosen_mover(&subject.spec).map(Mover::field),
             verdict: Verdict::LeftAlone,
             message: message.to_owned(),
+            advice: None,
             next_sync_time: None,
             applies: Vec::new(),
             changes: Vec::new(),
@@ -273,7 +320,8 @@ fn target_name(target: &Existing) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use jiff::tz::TimeZone;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -299,5 +347,48 @@ mod tests {
             (Verdict::Trouble, "the pod is refused".to_owned())
         );
         assert_eq!(running("SyncInProgress").0, Verdict::GoesOn);
+    }
+
+    /// What is advised for a destination with `context` and `status`, in a namespace whose annotation is `word`.
+    fn advised(context: &Value, status: &Value, word: &str) -> Option<String> {
+        let destination: ReplicationDestination = serde_json::from_value(json!({
+            "metadata": {"name": "db", "namespace": "east"}, "status": status,
+            "spec": {"rclone": {"rcloneConfig": "store", "rcloneConfigSection": "s3", "rcloneDestPath": "bucket/db",
+                "copyMethod": "Direct", "capacity": "1Gi", "accessModes": ["ReadWriteOnce"], "moverSecurityContext": context}},
+        }))
+        .unwrap();
+        let namespace: Namespace = serde_json::from_value(json!({
+            "metadata": {"name": "east", "annotations": {"volsync.backube/privileged-movers": word}},
+        }))
+        .unwrap();
+        let subject = Subject::of_destination(&destination);
+        let now = "2026-11-21T12:00:00Z".parse().unwrap();
+        let wish = validate(&subject, now, &TimeZone::UTC).unwrap();
+        advice(&subject, &wish, &namespace)
+    }
+
+    #[test]
+    fn where_volsync_ran_rclone_as_root_of_the_container_the_cures_are_named_before_a_run_fails() {
+        let volsyncs = json!({"lastSyncTime": "2026-11-21T11:00:00Z"});
+        let said = advised(&Value::Null, &volsyncs, "").unwrap();
+        for part in [
+            "65532",
+            "DestinationUnwritable",
+            "annotate namespace east with volsync.backube/privileged-movers: \"true\"",
+            "spec.rclone.moverSecurityContext, with {runAsUser: 0}",
+        ] {
+            assert!(said.contains(part), "{part:?} is not in {said:?}");
+        }
+        assert!(advised(&json!({"runAsGroup": 5}), &volsyncs, "no").is_some());
+
+        assert_eq!(advised(&Value::Null, &volsyncs, "true"), None);
+        for context in [json!({"runAsUser": 0}), json!({"fsGroup": 999})] {
+            assert_eq!(advised(&context, &volsyncs, ""), None);
+        }
+        let ours =
+            json!({"lastSyncTime": "2026-11-21T11:00:00Z", "rclone": {"generation": "17-a"}});
+        for status in [ours, json!({}), Value::Null] {
+            assert_eq!(advised(&Value::Null, &status, ""), None);
+        }
     }
 }

@@ -208,6 +208,7 @@ fn word(verdict: Verdict) -> &'static str {
 
 fn details(preview: &Preview) -> Vec<String> {
     let mut lines = vec![preview.message.clone()];
+    lines.extend(preview.advice.clone());
     for (what, objects) in [
         ("would apply", &preview.applies),
         ("would change", &preview.changes),
@@ -236,6 +237,7 @@ mod tests {
             mover: Some("rsync"),
             verdict,
             message: "a run starts at once".to_owned(),
+            advice: Some("annotate the namespace".to_owned()),
             next_sync_time: None,
             applies: vec!["Secret/a".to_owned(), "Service/b".to_owned()],
             changes: Vec::new(),
@@ -277,6 +279,7 @@ mod tests {
             details(&all[0]),
             [
                 "a run starts at once",
+                "annotate the namespace",
                 "would apply Secret/a, Service/b",
                 "would write the status"
             ]

@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The namespace itself. An operator that may not read it sees none.
-    pub(super) async fn namespace(&self) -> Result<Option<Namespace>, Error> {
+    pub(crate) async fn namespace(&self) -> Result<Option<Namespace>, Error> {
         match self.get_global(self.namespace).await {
             Err(error) if error.is_forbidden() => Ok(None),
             found => found,

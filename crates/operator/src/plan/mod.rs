@@ -64,6 +64,7 @@ pub use fault::Fault;
 pub use job::{is_of_volsync, mounted_claim};
 pub use outcome::{container_of, has_ended, report_of};
 pub use pod::RESOURCE;
+pub(crate) use pod::lets_movers_be_root;
 
 /// An object to be applied.
 #[derive(Clone, Debug, PartialEq)]

@@ -16,6 +16,7 @@ use super::Input;
 use super::placement::Placement;
 use crate::validate::{MoverPod, Validated};
 
+pub(crate) use security::lets_movers_be_root;
 pub(super) use security::{Rights, namespace_is_privileged, rights};
 pub(super) use volumes::{certificate, check_extra, in_memory, mount, secret};
 

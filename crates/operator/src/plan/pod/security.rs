@@ -9,7 +9,7 @@
 //! "None" passes the pod security level `restricted`.
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, PodSecurityContext, SeccompProfile, SecurityContext,
+    Capabilities, Namespace, PodSecurityContext, SeccompProfile, SecurityContext,
 };
 use syncline_api::labels;
 use syncline_api::names::Mover;
@@ -40,8 +40,12 @@ pub(in crate::plan) fn rights(input: &Input<'_>, wish: &Validated) -> Rights {
 /// Whether the namespace lets its movers run with elevated rights. One that could not be read does not.
 pub(in crate::plan) fn namespace_is_privileged(input: &Input<'_>) -> bool {
     let namespace = input.world.namespace.as_ref();
-    namespace
-        .and_then(|namespace| annotation(&namespace.metadata, labels::PRIVILEGED_MOVERS))
+    namespace.is_some_and(lets_movers_be_root)
+}
+
+/// Whether a namespace has the annotation that lets movers run with elevated rights.
+pub(crate) fn lets_movers_be_root(namespace: &Namespace) -> bool {
+    annotation(&namespace.metadata, labels::PRIVILEGED_MOVERS)
         .is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
@@ -143,5 +147,17 @@ mod tests {
         let given = context(Rights::None, None).capabilities.unwrap();
         assert_eq!(given.add, None);
         assert_eq!(given.drop, Some(vec!["ALL".to_owned()]));
+    }
+
+    #[test]
+    fn who_names_root_as_the_user_gets_volsyncs_root_without_a_capability() {
+        let root = PodSecurityContext {
+            run_as_user: Some(0),
+            ..PodSecurityContext::default()
+        };
+        let given = context(Rights::None, Some(&root));
+        assert_eq!((given.run_as_user, given.run_as_non_root), (None, None));
+        assert_eq!(given.capabilities.unwrap().add, None);
+        assert_eq!(context(Rights::None, None).run_as_non_root, Some(true));
     }
 }
