@@ -445,6 +445,39 @@ async fn a_listing_that_leaves_out_a_name_is_not_taken_for_whole() {
 }
 
 #[rstest]
+#[case::by_an_error(1, "TransferFailed")]
+#[case::because_the_folder_went_away(3, "ListingIncomplete")]
+#[case::without_a_word(0, "ListingIncomplete")]
+#[tokio::test]
+async fn a_listing_that_breaks_off_after_its_first_row_is_not_taken_for_whole(
+    #[case] code: i32,
+    #[case] expected: &str,
+) {
+    let mut bench = Bench::local();
+    let (draft, program) = (bench.path("draft"), bench.path("rclone"));
+    let row = r#"{"Path":"a","Size":1},"#;
+    std::fs::write(
+        &draft,
+        format!("#!/bin/sh\necho '['; echo '{row}'; exit {code}\n"),
+    )
+    .unwrap();
+    // Another test that starts a program at this moment would hand it a file that is being written, which nobody can run.
+    let made = std::process::Command::new("install")
+        .args(["-m", "755"])
+        .args([&draft, &program])
+        .status()
+        .unwrap();
+    assert!(made.success());
+    bench.rclone.program = program;
+    let data = bench.rclone.remote().data();
+    let mut rows = 0;
+    let mut count = |_: Listed| rows += 1;
+    let listing = bench.rclone.list(&data, Evidence::Sizes, &mut count).await;
+    let fault: Fault = listing.unwrap_err().into();
+    assert_eq!((rows, fault.reason), (1, expected), "{}", fault.message);
+}
+
+#[rstest]
 #[case::refused(403)]
 #[case::empty(200)]
 #[tokio::test]

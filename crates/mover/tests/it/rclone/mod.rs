@@ -5,6 +5,7 @@ mod faults;
 mod interleaved;
 mod marker;
 mod notes;
+mod pages;
 mod rights;
 mod servers;
 mod shared;
