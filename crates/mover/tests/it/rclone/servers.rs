@@ -319,6 +319,31 @@ fn objects_that_came_in_parts_are_listed_without_a_question_for_each() {
 }
 
 #[test]
+fn an_object_in_parts_is_held_against_the_checksum_that_the_store_makes_of_its_parts() {
+    let runtime = runtime();
+    let (store, shop) = shop(&runtime, Backend::S3);
+    in_parts(&shop);
+    // As rclone does with Amazon's.
+    let conf = format!(
+        "{}\nuse_multipart_etag = true\n",
+        store.rclone_conf("store").trim_end()
+    );
+    std::fs::write(shop.path("config/rclone.conf"), conf).unwrap();
+    let first = shop.source(&[]);
+    first.succeeded();
+    assert!(store.requests().count_at(Kind::Part, "/db/big") >= 3);
+    shop.destination(&[]).succeeded();
+    tree::assert_same(&shop.src(), &shop.dst());
+    store.forget_requests();
+    let last = first.report.generation.unwrap();
+    let check = shop.source(&[("LAST_GENERATION", &last), ("RUNS_SINCE_FULL_CHECK", "9")]);
+    check.succeeded();
+    assert_eq!(check.report.generation.as_ref(), Some(&last));
+    let asked = store.requests();
+    assert_eq!(asked.count_at(Kind::Part, "/db/big"), 0, "{asked}");
+}
+
+#[test]
 fn files_of_the_same_size_are_told_apart_where_the_store_has_no_checksum_of_them() {
     let runtime = runtime();
     let (store, shop) = shop(&runtime, Backend::S3);

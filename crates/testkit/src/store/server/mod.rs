@@ -46,6 +46,8 @@ enum Login {
         secret: String,
         /// It writes names in listings as rclone asks for with `list_url_encode`.
         encodes_listings: bool,
+        /// The version of `ListObjects` that it is asked in, so that movers speak both.
+        list_version: u8,
     },
     /// A user, and private keys as `key_pem` has them: the right one and another.
     Sftp {
@@ -105,9 +107,10 @@ impl Server {
                 name,
                 secret,
                 encodes_listings,
+                list_version,
             } => format!(
                 "type = s3\nprovider = Other\nendpoint = {endpoint}\nregion = us-east-1\nlist_url_encode = \
-                 {encodes_listings}\naccess_key_id = {}\nsecret_access_key = {}\n",
+                 {encodes_listings}\nlist_version = {list_version}\naccess_key_id = {}\nsecret_access_key = {}\n",
                 known(name),
                 right(secret, &"x".repeat(secret.len()))
             ),
