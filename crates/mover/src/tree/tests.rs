@@ -17,6 +17,26 @@ use syncline_testkit::{Tree, corpus};
 use super::restore::RestoreError;
 use super::*;
 
+/// An entry of which a test changes what it is about.
+pub(crate) fn entry(path: impl AsRef<[u8]>, kind: Kind) -> Entry {
+    let time = Time { sec: 1, nanos: 2 };
+    Entry {
+        path: path.as_ref().to_vec(),
+        kind,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        mtime: time,
+        ctime: time,
+        inode: 1,
+        device_links: 1,
+        size: 0,
+        sparse: false,
+        sent: 0,
+        xattrs: Vec::new(),
+    }
+}
+
 /// Two folders.
 struct Pair {
     folder: tempfile::TempDir,

@@ -20,12 +20,17 @@ use crate::tree::{self, Scan};
 pub(super) struct Lack {
     pub(super) why: String,
     pub(super) cure: String,
+    /// A marker may lie there that nobody lets this source see.
+    pub(super) hides_marker: bool,
 }
 
 impl Lack {
     fn new(why: String, cure: impl Into<String>) -> Self {
-        let cure = cure.into();
-        Self { why, cure }
+        Self {
+            why,
+            cure: cure.into(),
+            hides_marker: false,
+        }
     }
 }
 
@@ -106,6 +111,7 @@ impl Source<'_> {
     /// Reads the marker and refuses a path that is another's.
     pub(super) async fn look(&self) -> Result<Ground, Setback> {
         self.bare.set(false);
+        self.unread.take();
         let remote = self.rclone.remote();
         let Some(spot) = remote.state_file(MARKER) else {
             let why = format!("no folder can lie beside {}", remote.data());
@@ -359,22 +365,21 @@ impl Source<'_> {
     }
 
     /// Is it certain that nobody else's marker tells of what this source is about to change? `refusal` is why it cannot be
-    /// seen. Gives the words for a marker that may have stayed.
+    /// seen. Gives that as why nothing is kept.
     pub(super) async fn check_blind(
         &self,
         tree: &Scan,
         refusal: &Setback,
-    ) -> Result<Option<String>, Setback> {
+    ) -> Result<Lack, Setback> {
         let data = self.rclone.remote().data();
         if self.is_without_marker().await {
-            return Ok(None);
+            return Ok(self.refused(refusal));
         }
         if self.settings.may_be_blind || self.is_surely_bare(tree).await? {
-            // If there is one after all, it would vouch for what is about to change.
-            let stays = self.forget_marker().await.is_err();
-            let spot = self.rclone.remote().state_file(MARKER);
-            let spot = spot.filter(|_| stays);
-            return Ok(spot.map(|spot| may_stay(&spot.to_string())));
+            return Ok(Lack {
+                hides_marker: true,
+                ..self.refused(refusal)
+            });
         }
         Err(Setback::new(
             refusal.fault.reason,
@@ -424,6 +429,16 @@ impl Source<'_> {
         match self.rclone.read_listing(command, &data, &mut see).await {
             Err(setback) if setback.fault.reason != reason::STORE_REFUSED => Err(setback),
             _ => Ok(shows_any),
+        }
+    }
+
+    /// Removes a marker that nobody lets this source see: if there is one, it would vouch for what is about to change. Nothing
+    /// gives it its word back, so this is for when nothing else is left to look at.
+    pub(super) async fn forget_hidden_marker(&self) {
+        if let Some(spot) = self.rclone.remote().state_file(MARKER)
+            && self.forget_marker().await.is_err()
+        {
+            self.unread.borrow_mut().insert(spot.to_string());
         }
     }
 

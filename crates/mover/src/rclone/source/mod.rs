@@ -155,6 +155,8 @@ struct Plan {
     from_nothing: bool,
     /// The store may hold what no manifest tells of.
     is_unsure: bool,
+    /// A marker may lie beside the path that nobody lets this source see, and goes before anything changes.
+    hides_marker: bool,
     /// What changes in the middle of it is not sent once more.
     is_last: bool,
 }
@@ -203,20 +205,17 @@ impl Source<'_> {
             Ground::Accompanied(marker) => self.accompanied(tree, marker).await?,
             Ground::Alone { lack, marker } => self.alone(tree, lack, marker).await?,
             Ground::Blind(refusal) => {
-                let stays = self.check_blind(&tree, &refusal).await?;
-                let lack = self.refused(&refusal);
-                let mut done = self.alone(tree, lack, None).await?;
-                done.unpreserved.splice(0..0, stays);
+                let lack = self.check_blind(&tree, &refusal).await?;
                 Done {
                     blind: true,
-                    ..done
+                    ..self.alone(tree, lack, None).await?
                 }
             }
         };
         done.unpreserved.extend(unpreserved);
         let unread = self.unread.take().into_iter();
         done.unpreserved
-            .extend(unread.map(|spot| look::may_stay(&spot)));
+            .splice(0..0, unread.map(|spot| look::may_stay(&spot)));
         Ok(done)
     }
 
@@ -350,7 +349,8 @@ impl Source<'_> {
         self.remember_own_place(marker);
         self.retire_formers(None).await?;
         let changes = changes::compare(&tree.entries, &[]);
-        let plan = self.plan(&tree, changes, (true, true));
+        let mut plan = self.plan(&tree, changes, (true, true));
+        plan.hides_marker = lack.hides_marker;
         let sent = self.send(&mut tree, plan, None).await?;
         self.sweep_formers().await;
         let mut unpreserved = sent.restless();
@@ -401,6 +401,7 @@ impl Source<'_> {
             full,
             from_nothing,
             is_unsure: from_nothing,
+            hides_marker: false,
             is_last: false,
         }
     }

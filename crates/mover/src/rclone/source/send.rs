@@ -117,17 +117,18 @@ impl Source<'_> {
         memory: Option<&Manifest>,
     ) -> Result<Sent, Setback> {
         if let Some(key) = self.rclone.selective() {
-            return self.sync_whole(tree, key).await;
+            return self.sync_whole(tree, key, plan.hides_marker).await;
         }
         let features = self.rclone.features().await?;
-        let mut leftover = self.make_way(tree, &mut plan, features).await?;
+        let mut leftover = self.leftover(tree, &mut plan, features).await?;
+        self.make_way(&leftover, plan.hides_marker).await?;
         let full = Fullness {
             is_full: plan.full,
             is_first: plan.from_nothing,
         };
         let mut sent = Sent {
             surprises: plan.from_nothing,
-            changed: leftover.has_removed || !leftover.surplus.is_empty(),
+            changed: !leftover.is_empty(),
             ..Sent::default()
         };
         let mut paths: BTreeSet<Vec<u8>> = BTreeSet::new();
@@ -283,6 +284,7 @@ impl Source<'_> {
             full: false,
             from_nothing: false,
             is_unsure: false,
+            hides_marker: false,
             is_last: false,
         };
         Ok((fresh, plan))

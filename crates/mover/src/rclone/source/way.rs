@@ -12,16 +12,22 @@ use crate::tree::{Entry, Scan};
 /// What lay in the store before anything was sent and is none of the tree.
 #[derive(Default)]
 pub(super) struct Leftover {
-    /// Some of it was in the way, and was removed.
-    pub(super) has_removed: bool,
-    /// Names, as a listing has them, of what goes when all has been sent: until then whoever reads may need it.
+    /// Names, as a listing has them, of what goes before anything comes.
+    pub(super) in_the_way: Vec<Vec<u8>>,
+    /// The same of what goes when all has been sent: until then whoever reads may need it.
     pub(super) surplus: Vec<Vec<u8>>,
 }
 
+impl Leftover {
+    pub(super) fn is_empty(&self) -> bool {
+        self.in_the_way.is_empty() && self.surplus.is_empty()
+    }
+}
+
 impl Source<'_> {
-    /// Looks, where the store may hold what no manifest tells of, at what lies there: what is missing is sent without another
-    /// look, and what stands in the way of a file or a folder goes.
-    pub(super) async fn make_way(
+    /// Looks, where the store may hold what no manifest tells of, at what lies there, and changes nothing yet. What is missing
+    /// is sent without another look.
+    pub(super) async fn leftover(
         &self,
         tree: &Scan,
         plan: &mut Plan,
@@ -45,17 +51,29 @@ impl Source<'_> {
         } else {
             self.tell_of_strangers(&surplus, &plan.removed);
         }
-        let (first, last) = if features.bucket_based {
+        let (in_the_way, surplus) = if features.bucket_based {
             in_the_way(&tree.entries, surplus)
         } else {
             // Folders are real there, and to be brought in line.
             (surplus, Vec::new())
         };
-        self.remove_listed(&first).await?;
         Ok(Leftover {
-            has_removed: !first.is_empty(),
-            surplus: last,
+            in_the_way,
+            surplus,
         })
+    }
+
+    /// Begins to change things: a marker that may lie beside the path unseen goes, and what stands in the way of a file or a
+    /// folder.
+    pub(super) async fn make_way(
+        &self,
+        leftover: &Leftover,
+        hides_marker: bool,
+    ) -> Result<(), Setback> {
+        if hides_marker {
+            self.forget_hidden_marker().await;
+        }
+        self.remove_listed(&leftover.in_the_way).await
     }
 
     /// Says what of `surplus`, as a listing has it, is not just what the volume has no more.
@@ -118,25 +136,8 @@ fn folders_of(name: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Kind, Time};
-
-    fn entry(path: &str, kind: Kind) -> Entry {
-        Entry {
-            path: path.into(),
-            kind,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: Time::default(),
-            ctime: Time::default(),
-            inode: 1,
-            device_links: 1,
-            size: 3,
-            sparse: false,
-            sent: 0,
-            xattrs: Vec::new(),
-        }
-    }
+    use crate::tree::Kind;
+    use crate::tree::tests::entry;
 
     #[test]
     fn what_lies_where_a_folder_or_a_file_has_to_be_goes_first() {

@@ -11,19 +11,28 @@ use crate::report::reason;
 use crate::tree::Scan;
 
 impl Source<'_> {
-    /// What VolSync's source calls, for settings of the user under which no file can be chosen by name.
-    pub(super) async fn sync_whole(&self, tree: &Scan, key: &str) -> Result<Sent, Setback> {
+    /// What VolSync's source calls, for settings of the user under which no file can be chosen by name. A marker that may lie
+    /// beside the path unseen (`hides_marker`) goes first.
+    pub(super) async fn sync_whole(
+        &self,
+        tree: &Scan,
+        key: &str,
+        hides_marker: bool,
+    ) -> Result<Sent, Setback> {
         let (data, remote) = (&self.settings.places.data, self.rclone.remote().data());
         let features = self.rclone.features().await?;
         // What rclone passes over here it leaves there; all else that it does not find here goes.
         self.check_surplus(tree, &self.compare(tree).await?.extra, true)?;
-        self.has_begun.set(true);
         let remote = remote.to_string();
         let places = (data.as_os_str(), OsStr::new(&remote));
         let mut commands = vec![passes::whole("sync", places, key, features)];
         if self.rclone.has_hashless(key).await? {
             commands.push(passes::whole_by_time("sync", places, key, features));
         }
+        if hides_marker {
+            self.forget_hidden_marker().await;
+        }
+        self.has_begun.set(true);
         let mut is_unsettled = false;
         for command in commands {
             is_unsettled |= self

@@ -282,6 +282,32 @@ fn a_source_that_keeps_no_notes_where_it_was_told_leaves_none_in_the_usual_place
 }
 
 #[test]
+fn a_marker_that_its_source_may_not_see_goes_before_anything_changes_and_not_before_that_is_sure() {
+    let cloud = sent();
+    let notes = elsewhere(&cloud);
+    let blind = [("STATE_PATH", notes.as_str()), ("SOLE_WRITER", "1")];
+    cloud.shop.source(&blind).succeeded();
+    put(&cloud, "x", "db/inner/permissions.facl");
+    let before = objects(&cloud);
+    assert!(before.contains("notes/generation.json"), "{before}");
+    // It may be removed all the same.
+    for kind in [Kind::Get, Kind::List] {
+        let closed = Fault::refuse(Refusal::AccessDenied).on(kind);
+        cloud.store.misbehave(closed.at("/notes"));
+    }
+    let refused = cloud.shop.source(&blind);
+    refused.failed("PathInUse");
+    let message = refused.report.message.unwrap();
+    assert!(message.contains("inner/permissions.facl"), "{message}");
+    assert_eq!(objects(&cloud), before);
+    let stranger = format!("store:{}/inner/permissions.facl", cloud.shop.path);
+    cloud.shop.stock(&["deletefile", &stranger]);
+    cloud.shop.source(&blind).succeeded();
+    let after = objects(&cloud);
+    assert!(!after.contains("notes/generation.json"), "{after}");
+}
+
+#[test]
 fn the_usual_place_is_ones_own_however_it_is_spelled() {
     let cloud = sent();
     let usual = format!("/{}-syncline", cloud.shop.path);
