@@ -132,27 +132,9 @@ pub(crate) fn pairs<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Kind, Time};
+    use crate::tree::Kind;
+    use crate::tree::tests::entry;
     use proptest::prelude::*;
-
-    fn entry(path: &str, kind: Kind) -> Entry {
-        let time = Time { sec: 1, nanos: 2 };
-        Entry {
-            path: path.into(),
-            kind,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: time,
-            ctime: time,
-            inode: 1,
-            device_links: 1,
-            size: 3,
-            sparse: false,
-            sent: 0,
-            xattrs: Vec::new(),
-        }
-    }
 
     fn files(names: &[&str]) -> Vec<Entry> {
         names.iter().map(|name| entry(name, Kind::File)).collect()

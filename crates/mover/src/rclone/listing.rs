@@ -216,24 +216,13 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Kind, Time};
+    use crate::tree::Kind;
+    use crate::tree::tests::entry;
 
     fn file(path: &str, size: u64) -> Entry {
-        let time = Time { sec: 1, nanos: 2 };
         Entry {
-            path: path.into(),
-            kind: Kind::File,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: time,
-            ctime: time,
-            inode: 1,
-            device_links: 1,
             size,
-            sparse: false,
-            sent: 0,
-            xattrs: Vec::new(),
+            ..entry(path, Kind::File)
         }
     }
 

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use crate::rclone::names;
 use crate::rclone::program::Command;
 use crate::rclone::store::Features;
-use crate::rclone::tuning::{Load, groups, tuned, with_garbage};
+use crate::rclone::tuning::{Load, groups, tuned, with_garbage_if_small};
 use crate::tree::Entry;
 
 /// As many files are looked up one by one without asking whether a listing were cheaper.
@@ -112,7 +112,7 @@ fn copies_of_group(
         }
         if is_blind {
             command = command.args(["--no-traverse", "--no-check-dest"]);
-            command = with_garbage(command, load);
+            command = with_garbage_if_small(command, load);
         } else if is_few {
             command = command.arg("--no-traverse");
         }
@@ -261,24 +261,11 @@ pub(crate) fn whole_by_time(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Kind, Time};
+    use crate::tree::Kind;
+    use crate::tree::tests::entry;
 
     fn file(path: &str) -> Entry {
-        Entry {
-            path: path.into(),
-            kind: Kind::File,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: Time::default(),
-            ctime: Time::default(),
-            inode: 1,
-            device_links: 1,
-            size: 3,
-            sparse: false,
-            sent: 0,
-            xattrs: Vec::new(),
-        }
+        entry(path, Kind::File)
     }
 
     fn ends() -> (&'static OsStr, &'static OsStr) {

@@ -109,7 +109,7 @@ pub(crate) fn variables(load: Load, features: Features) -> Vec<(&'static str, St
 }
 
 /// `command`, which asks for nothing but to send `load`: no listing takes rclone's memory.
-pub(crate) fn with_garbage(command: Command, load: Load) -> Command {
+pub(crate) fn with_garbage_if_small(command: Command, load: Load) -> Command {
     let is_tiny = load.bytes / load.files.max(1) <= TINY && load.largest < LARGE;
     if !is_tiny || load.files > MOST_WITH_GARBAGE {
         return command;
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn garbage_lies_about_only_where_files_are_small_and_not_too_many() {
         let is_tuned = |load: Load| {
-            let command = with_garbage(Command::new("copy"), load);
+            let command = with_garbage_if_small(Command::new("copy"), load);
             format!("{command:?}").contains("GOGC")
         };
         assert!(is_tuned(Load::of(std::iter::repeat_n(1000, 50_000))));

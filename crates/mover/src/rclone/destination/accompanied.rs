@@ -454,28 +454,13 @@ fn need(wanted: &[Entry], present: &[Entry], is_trusted: &dyn Fn(&Entry) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Kind, Time};
+    use crate::tree::Kind;
+    use crate::tree::tests::entry;
 
     fn file(path: &str, seconds: i64) -> Entry {
-        let time = Time {
-            sec: seconds,
-            nanos: 2,
-        };
-        Entry {
-            path: path.into(),
-            kind: Kind::File,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: time,
-            ctime: time,
-            inode: 1,
-            device_links: 1,
-            size: 3,
-            sparse: false,
-            sent: 0,
-            xattrs: Vec::new(),
-        }
+        let mut file = entry(path, Kind::File);
+        file.mtime.sec = seconds;
+        file
     }
 
     #[test]

@@ -3,25 +3,19 @@
 use proptest::prelude::*;
 use rstest::rstest;
 
-use crate::tree::Time;
+use crate::tree::{Time, tests};
 
 use super::*;
 
 fn entry(path: &[u8], kind: Kind) -> Entry {
     Entry {
-        path: path.to_vec(),
-        kind,
         mode: 0o755,
         uid: 1000,
         gid: 1000,
         mtime: Time { sec: -1, nanos: 2 },
         ctime: Time { sec: 3, nanos: 4 },
         inode: 5,
-        device_links: 1,
-        size: 0,
-        sparse: false,
-        sent: 0,
-        xattrs: Vec::new(),
+        ..tests::entry(path, kind)
     }
 }
 

@@ -4,19 +4,10 @@ use super::*;
 
 fn entry(path: &[u8], kind: Kind) -> Entry {
     Entry {
-        path: path.to_vec(),
-        kind,
         mode: 0o755,
         uid: geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
-        mtime: Time { sec: 1, nanos: 2 },
-        ctime: Time::default(),
-        inode: 1,
-        device_links: 1,
-        size: 0,
-        sparse: false,
-        sent: 0,
-        xattrs: Vec::new(),
+        ..super::entry(path, kind)
     }
 }
 

@@ -105,19 +105,11 @@ fn folders_that_nobody_may_enter_are_opened_and_closed_again() {
 fn what_an_ordinary_user_may_not_set_is_said_and_nothing_is_given_away() {
     let pair = pair_of_user();
     let file = |path: &str, uid, mode| Entry {
-        path: path.as_bytes().to_vec(),
-        kind: Kind::File,
         mode,
         uid,
         gid: group(),
         mtime: Time { sec: 5, nanos: 6 },
-        ctime: Time::default(),
-        inode: 0,
-        device_links: 1,
-        size: 0,
-        sparse: false,
-        sent: 0,
-        xattrs: Vec::new(),
+        ..entry(path, Kind::File)
     };
     let mut trusted = file("trusted", user(), 0o600);
     trusted.xattrs = vec![(b"trusted.mark".to_vec(), b"x".to_vec())];
