@@ -120,7 +120,8 @@ async fn a_bucket_that_is_not_there_and_may_not_be_made_is_told() -> Result<()> 
         told(&site, "ReplicationSource", "copy", &parts).await?;
         site.apply(manually(missing.destination("copy", json!({})), "once"))
             .await?;
-        let parts = [bucket.as_str(), "rcloneDestPath"];
+        // To whom reads it is the same as a path that holds nothing.
+        let parts = ["NothingAtPath", &bucket, "rcloneDestPath"];
         told(&site, "ReplicationDestination", "copy", &parts).await
     })
     .await
