@@ -93,6 +93,11 @@ pub(crate) const STORE: Need = Need::store(
     "the servers of stores run beside the tests, where only pods of a cluster on this machine reach them",
 );
 
+/// Both a store and root.
+pub(crate) fn store_and_root() -> Need {
+    if ROOT.is_met() { STORE } else { ROOT }
+}
+
 /// All of the above.
 const ALL: [Need; 21] = [
     STORE,

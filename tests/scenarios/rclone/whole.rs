@@ -11,7 +11,7 @@ use syncline_testkit::store::ObjectStore;
 use syncline_testkit::tree::{Ignore, Kind};
 use syncline_testkit::{Cluster, Site, Tree, Volume, Who, corpus, scenario};
 use syncline_tests::stores::{
-    CLAIM, Remote, fetched, files_in, generation, privileged, receive, send,
+    CLAIM, Remote, fetched, files_in, generation, privileged, receive, received, send,
 };
 
 use crate::bad_input::told;
@@ -214,6 +214,57 @@ async fn where_root_is_forbidden_the_cure_is_told_and_movers_without_rights_work
     .await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn movers_of_whom_nobody_says_anything_are_told_what_they_lack_and_as_bare_root_they_work()
+-> Result<()> {
+    let place = needs::store_and_root().shared(Who::Caller).await?;
+    scenario(place, "rclone-default", unsaid).await
+}
+
+async fn unsaid(stage: Stage) -> Result<()> {
+    let site = stage.site("both").await?;
+    let (data, target) = (site.volume("data").await?, site.volume("target").await?);
+    data.edit(|folder| {
+        corpus::plain(folder, 10, 6)?;
+        let private = folder.join("private");
+        fs::write(&private, "root's")?;
+        Ok(fs::set_permissions(private, Permissions::from_mode(0o600))?)
+    })
+    .await?;
+    // Most drivers' new volumes are root's alone; those of the embedded cluster are everybody's.
+    target
+        .edit(|folder| Ok(fs::set_permissions(folder, Permissions::from_mode(0o755))?))
+        .await?;
+    let store = ObjectStore::start(&stage.cluster).await?;
+    let remote = Remote::of(&store, "db");
+    remote.tell(&site).await?;
+    let into = json!({"destinationPVC": "target", "capacity": null, "accessModes": null});
+    let (source, destination) = (
+        remote.source("copy", "data", json!({})),
+        remote.destination("copy", into.clone()),
+    );
+    for (kind, object, reason) in [
+        ("ReplicationSource", source, "SourceUnreadable"),
+        (
+            "ReplicationDestination",
+            destination,
+            "DestinationUnwritable",
+        ),
+    ] {
+        site.apply(manually(object, "once")).await?;
+        let parts = [reason, "volsync.backube/privileged-movers"];
+        told(&site, kind, "copy", &parts).await?;
+    }
+    // The user of VolSync's movers, where the cluster assigns none.
+    let remote = remote.with_spec(json!({"moverSecurityContext": {"runAsUser": 0}}));
+    send(&site, &remote, "once").await?;
+    site.apply(manually(remote.destination("copy", into), "once"))
+        .await?;
+    let object = received(&site, "copy", "once").await?;
+    let image = text(&object, "/status/latestImage/name").context("no image")?;
+    must_be_alike(&data.tree().await?, &tree_of_image(&site, image).await?)
+}
+
 /// Everything is the user's, with the modes that the kubelet gives to what is in a volume of an fsGroup.
 fn users_own(folder: &Path) -> Result<()> {
     corpus::plain(folder, 30, 4)?;
@@ -236,12 +287,7 @@ fn users_own(folder: &Path) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_without_rights_says_whose_files_it_could_not_give_back() -> Result<()> {
-    let need = if needs::ROOT.is_met() {
-        needs::STORE
-    } else {
-        needs::ROOT
-    };
-    let place = need.shared(Who::Caller).await?;
+    let place = needs::store_and_root().shared(Who::Caller).await?;
     scenario(place, "rclone-lost", |stage| async move {
         let (east, west) = (stage.site("east").await?, stage.site("west").await?);
         privileged(&east).await?;
