@@ -1,4 +1,5 @@
-//! The example of the book, `docs/rclone.md`, as it stands there: a database goes from one site to another.
+//! The example of the book, `docs/rclone.md`, as it stands there: a database goes from one site to another. And the files
+//! of `deploy/samples/rclone` as they stand there.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -18,6 +19,9 @@ const PAGE: &str = include_str!("../../../docs/rclone.md");
 /// What the page has its reader say of both namespaces, which [`privileged`] says here.
 const ANNOTATED: &str =
     "kubectl annotate namespace source dest volsync.backube/privileged-movers=true";
+/// The files beside it.
+const SAMPLE_SOURCE: &str = include_str!("../../../deploy/samples/rclone/source.yaml");
+const SAMPLE_DESTINATION: &str = include_str!("../../../deploy/samples/rclone/destination.yaml");
 
 /// The manifests of the page, in the order in which they stand there.
 fn manifests() -> Result<Vec<Value>> {
@@ -60,14 +64,18 @@ async fn sql(volume: &Volume, words: &'static str) -> Result<String> {
 
 /// The page's Secret, with a store of this machine in the place of Amazon's.
 fn secret(store: &ObjectStore) -> Result<Value> {
-    let page = manifest("Secret", "rclone-secret")?;
-    let conf = text(&page, "/stringData/rclone.conf").context("no rclone.conf")?;
-    ensure!(conf.starts_with("[aws-s3-bucket]\ntype = s3\n"), "{conf}");
-    let instead = json!({"stringData": {"rclone.conf": store.rclone_conf("aws-s3-bucket")}});
-    Ok(over(
-        page,
-        over(instead, json!({"metadata": {"namespace": null}})),
-    ))
+    with_conf(manifest("Secret", "rclone-secret")?, store)
+}
+
+/// A Secret for a namespace of the scenario's, with a store of this machine under the section's own name.
+fn with_conf(secret: Value, store: &ObjectStore) -> Result<Value> {
+    let conf = text(&secret, "/stringData/rclone.conf").context("no rclone.conf")?;
+    let section = conf.strip_prefix('[');
+    let section = section.and_then(|rest| Some(rest.split_once("]\ntype = s3\n")?.0));
+    let section = section.with_context(|| format!("no section for S3: {conf}"))?;
+    let instead = json!({"rclone.conf": store.rclone_conf(section)});
+    let instead = json!({"metadata": {"namespace": null}, "stringData": instead});
+    Ok(over(secret, instead))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,6 +137,56 @@ async fn example(stage: Stage) -> Result<()> {
         &data.tree().await?,
         &crate::parts::tree_of_image(&west, &next).await?,
     )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sample_files_make_an_image_of_a_volume_in_another_namespace() -> Result<()> {
+    let place = needs::STORE.shared(Who::Caller).await?;
+    scenario(place, "rclone-samples", |stage| async move {
+        let primary = stage.site("primary").await?;
+        let secondary = stage.site("secondary").await?;
+        let store = ObjectStore::start(&stage.cluster).await?;
+        let data = primary.volume("app-data").await?;
+        crate::parts::fill_plain(&data, 10, 1).await?;
+        sample(&primary, SAMPLE_SOURCE, &store).await?;
+        let (kind, reason) = ("ReplicationSource", "WaitingForSchedule");
+        primary
+            .within(SYNC_CAP)
+            .wait(kind, "app", "a run", |object| {
+                is(object, "Synchronizing", "False", reason).then_some(())
+            })
+            .await?;
+        // The destination's namespace needs the same Secret, as its file says.
+        let theirs = fixture::documents(SAMPLE_SOURCE)?;
+        let theirs = theirs.into_iter().find(is_secret).context("no Secret")?;
+        secondary.apply(with_conf(theirs, &store)?).await?;
+        sample(&secondary, SAMPLE_DESTINATION, &store).await?;
+        let image = image_after(&secondary, "app", None).await?;
+        let copy = crate::parts::tree_of_image(&secondary, &image).await?;
+        must_be_alike(&data.tree().await?, &copy)
+    })
+    .await
+}
+
+/// Applies a sample's objects: its namespace is this one, and its store that of the scenario.
+async fn sample(site: &Site, file: &str, store: &ObjectStore) -> Result<()> {
+    for object in fixture::documents(file)? {
+        if text(&object, "/kind") == Some("Namespace") {
+            let annotations = object.pointer("/metadata/annotations");
+            let change = json!({"metadata": {"annotations": annotations}});
+            site.merge("Namespace", &site.namespace, change).await?;
+        } else if is_secret(&object) {
+            site.apply(with_conf(object, store)?).await?;
+        } else {
+            let here = json!({"metadata": {"namespace": null}});
+            site.apply(over(object, here)).await?;
+        }
+    }
+    Ok(())
+}
+
+fn is_secret(object: &Value) -> bool {
+    text(object, "/kind") == Some("Secret")
 }
 
 /// What the page shows of the source's status: the next run is due at the next sixth minute.
