@@ -358,6 +358,17 @@ impl Site {
         }
     }
 
+    /// Deletes a pod without any grace: its containers are killed.
+    pub async fn kill_pod(&self, name: &str) -> Result<()> {
+        let at_once = DeleteParams {
+            grace_period_seconds: Some(0),
+            ..DeleteParams::default()
+        };
+        let killed = self.api("Pod")?.delete(name, &at_once).await;
+        killed.with_context(|| format!("cannot kill the pod {name}"))?;
+        Ok(())
+    }
+
     /// Waits until `seen` finds in the object what it looks for.
     pub async fn wait<T>(
         &self,

@@ -2,20 +2,19 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use syncline_testkit::scenario::Stage;
 use syncline_testkit::store::{Fault, Kind, ObjectStore};
 use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Cluster, Site, Tree, Volume, Who, scenario};
 use syncline_tests::stores::{
-    CLAIM, Remote, fetched, generation, next_image, privileged, received, send, waits,
+    CLAIM, Remote, generation, next_image, privileged, receive, received, send, waits,
 };
 
 use crate::needs;
 use crate::parts::{
-    SYNC_CAP, fill_plain, image_after, manually, must_be_alike, over, put, synced, text,
-    tree_of_image,
+    SYNC_CAP, fill_plain, manually, must_be_alike, over, put, synced, text, tree_of_image,
 };
 
 /// A destination's look at the store at least every second.
@@ -172,36 +171,51 @@ async fn shows_how_far_it_is(site: &Site) -> Result<()> {
         .await
 }
 
+/// Makes version one the image of the destination `copy`, and gives its name.
+async fn has_one(site: &Site, remote: &Remote) -> Result<String> {
+    let object = receive(site, remote, "one").await?;
+    Ok(text(&object, "/status/latestImage/name")
+        .context("no image")?
+        .to_owned())
+}
+
+/// Asks the destination `copy` for version two, which must wait for it with this image.
+async fn keeps_meanwhile(site: &Site, remote: &Remote, image: &str) -> Result<()> {
+    site.apply(manually(remote.destination("copy", json!({})), "two"))
+        .await?;
+    waits(site, "copy").await?;
+    let now = site.get("ReplicationDestination", "copy").await?;
+    ensure!(
+        text(&now, "/status/latestImage/name") == Some(image),
+        "{now}"
+    );
+    Ok(())
+}
+
+/// Waits for version two at both ends.
+async fn ends_with_two(site: &Site, image: &str, two: &Tree) -> Result<()> {
+    synced(site, "copy", "two").await?;
+    received(site, "copy", "two").await?;
+    let (_, copy) = next_image(site, Some(image)).await?;
+    must_be_alike(two, &copy)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_runs_while_the_source_uploads_waits_for_the_whole_version() -> Result<()>
 {
     let place = needs::STORE.shared(Who::Caller).await?;
     scenario(place, "rclone-upload", |stage| async move {
         let (site, data, store, remote) = begun(&stage).await?;
-        site.apply(manually(remote.destination("copy", json!({})), "one"))
-            .await?;
-        received(&site, "copy", "one").await?;
-        let image = image_after(&site, "copy", None).await?;
-
+        let image = has_one(&site, &remote).await?;
         let tree = version(&data, "version two").await?;
         store.misbehave(Fault::hold().on(Kind::Put).at("/db/").after(20));
         site.apply(manually(remote.source("copy", "data", json!({})), "two"))
             .await?;
         holds(&store).await?;
         shows_how_far_it_is(&site).await?;
-        site.apply(manually(remote.destination("copy", json!({})), "two"))
-            .await?;
-        waits(&site, "copy").await?;
-        let now = site.get("ReplicationDestination", "copy").await?;
-        ensure!(
-            text(&now, "/status/latestImage/name") == Some(&image),
-            "{now}"
-        );
+        keeps_meanwhile(&site, &remote, &image).await?;
         store.behave();
-        synced(&site, "copy", "two").await?;
-        received(&site, "copy", "two").await?;
-        let (_, copy) = next_image(&site, Some(&image)).await?;
-        must_be_alike(&tree, &copy)
+        ends_with_two(&site, &image, &tree).await
     })
     .await
 }
@@ -237,20 +251,31 @@ async fn a_source_that_dies_in_the_middle_of_an_upload_leaves_nothing_to_take_an
     let place = needs::STORE.shared(Who::Caller).await?;
     scenario(place, "rclone-broken", |stage| async move {
         let (site, data, store, remote) = begun(&stage).await?;
+        let image = has_one(&site, &remote).await?;
         let tree = version(&data, "version two").await?;
         store.misbehave(Fault::hold().on(Kind::Put).at("/db/").after(20));
         site.apply(manually(remote.source("copy", "data", json!({})), "two"))
             .await?;
         holds(&store).await?;
-        for pod in site.list("Pod").await? {
-            let name = text(&pod, "/metadata/name").unwrap_or_default();
-            if name.starts_with("volsync-rclone-src-") {
-                site.delete("Pod", name).await?;
-            }
-        }
+        kill_the_sources_pod(&site).await?;
+        keeps_meanwhile(&site, &remote, &image).await?;
         store.behave();
-        synced(&site, "copy", "two").await?;
-        must_be_alike(&tree, &fetched(&site, &remote, "two").await?)
+        ends_with_two(&site, &image, &tree).await
     })
     .await
+}
+
+/// Kills the one pod of a source that runs.
+async fn kill_the_sources_pod(site: &Site) -> Result<()> {
+    let pods = site.list("Pod").await?;
+    let mut names: Vec<&str> = pods
+        .iter()
+        .filter(|pod| text(pod, "/status/phase") == Some("Running"))
+        .filter_map(|pod| text(pod, "/metadata/name"))
+        .collect();
+    names.retain(|name| name.starts_with("volsync-rclone-src-"));
+    let [name] = names.as_slice() else {
+        bail!("not one pod of a source runs, but {names:?}");
+    };
+    site.kill_pod(name).await
 }
