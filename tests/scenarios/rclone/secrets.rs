@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use syncline_testkit::scenario::Stage;
-use syncline_testkit::store::{Kind, ObjectStore};
+use syncline_testkit::store::{Keys, Kind, ObjectStore};
 use syncline_testkit::{Cluster, Site, Who, corpus, scenario};
 use syncline_tests::stores::{CLAIM, Remote, obscured, privileged, receive, send};
 
@@ -18,15 +18,14 @@ use crate::parts::{fill_plain, manually};
 /// Words that stand nowhere but in Secrets.
 const PASSWORD: &str = "canary-in-the-coal-mine";
 const TOKEN: &str = "canary-token-0123456789";
-const KEY: &str = "AKIACANARY0123456789";
 
 /// How often the logs of pods are read.
 const OFTEN: Duration = Duration::from_millis(100);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_the_secret_is_in_logs_statuses_events_or_pods() -> Result<()> {
-    let cluster = Cluster::shared(Who::Caller).await?;
-    scenario(cluster, "rclone-canary", canary).await
+    let place = needs::STORE.shared(Who::Caller).await?;
+    scenario(place, "rclone-canary", canary).await
 }
 
 async fn canary(stage: Stage) -> Result<()> {
@@ -36,12 +35,19 @@ async fn canary(stage: Stage) -> Result<()> {
     site.volume(CLAIM).await?;
     let password = obscured(PASSWORD)?;
     let folder = Remote::folder("sealed");
+    // A server that answers, and whose answers are dumped with all that they say of the keys.
+    let server = ObjectStore::start(&stage.cluster).await?;
+    let refused = server.rclone_conf_as("s3", Keys::Unknown);
+    let (key, secret) = (
+        value(&refused, "access_key_id")?,
+        value(&refused, "secret_access_key")?,
+    );
     // As talkative as rclone gets.
     let remote = Remote {
         conf: format!(
             "[folder]\ntype = crypt\nremote = base:/mnt/store\npassword = {password}\n\n[base]\ntype = local\n\n\
              [web]\ntype = webdav\nurl = http://someone:{PASSWORD}@127.0.0.1:1/\npass = {password}\nbearer_token = {TOKEN}\n\n\
-             [s3]\ntype = s3\nprovider = Other\nendpoint = http://127.0.0.1:1\naccess_key_id = {KEY}\nsecret_access_key = {TOKEN}\n"
+             {refused}"
         ),
         path: "sealed".to_owned(),
         ..folder
@@ -53,24 +59,32 @@ async fn canary(stage: Stage) -> Result<()> {
     .with_key("RCLONE_S3_SESSION_TOKEN", TOKEN);
     remote.tell(&site).await?;
     let heard = Overheard::begin(&site);
-    let secrets = [PASSWORD, TOKEN, KEY, &password];
+    let secrets = [PASSWORD, TOKEN, key, secret, &password];
 
     send(&site, &remote, "once").await?;
     receive(&site, &remote, "once").await?;
     says_nothing(&stage, &site, &heard, &secrets).await?;
 
-    for section in ["web", "s3"] {
-        let elsewhere = json!({"rcloneConfigSection": section, "rcloneDestPath": "bucket/db"});
+    let path = format!("{}/db", server.path());
+    for (section, reason) in [("web", "StoreUnreachable"), ("s3", "StoreRefused")] {
+        let elsewhere = json!({"rcloneConfigSection": section, "rcloneDestPath": path});
         let name = format!("to-{section}");
         let source = remote.source(&name, "data", elsewhere.clone());
         site.apply(manually(source, "once")).await?;
         let destination = remote.destination(&name, elsewhere);
         site.apply(manually(destination, "once")).await?;
         for kind in ["ReplicationSource", "ReplicationDestination"] {
-            told(&site, kind, &name, &["StoreUnreachable"]).await?;
+            told(&site, kind, &name, &[reason]).await?;
         }
     }
     says_nothing(&stage, &site, &heard, &secrets).await
+}
+
+/// What a section of `rclone.conf` has under this key.
+fn value<'a>(section: &'a str, key: &str) -> Result<&'a str> {
+    let lines = section.lines().filter_map(|line| line.split_once(" = "));
+    let mut values = lines.filter_map(|(name, value)| (name == key).then_some(value));
+    values.next().with_context(|| format!("no {key}"))
 }
 
 /// The logs of all pods of a namespace, read for as long as this value lives: pods go with their runs.
