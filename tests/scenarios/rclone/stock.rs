@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use syncline_testkit::scenario::Stage;
+use syncline_testkit::store::{ObjectStore, SECTION};
 use syncline_testkit::{Cluster, Site, Tree, Volume, Who, scenario};
 use syncline_tests::stores::{
     CLAIM, Remote, fetched, generation, must_be_alike_but_for_folders_times, next_image,
@@ -57,8 +58,83 @@ async fn as_in_volsyncs_pod(data: &Volume) -> Result<tempfile::TempDir> {
     Ok(pod)
 }
 
+/// What stands in words for stock rclone in the place of the path `db` in the store.
+const THERE: &str = "THERE";
+
+/// What stock peers and ours share.
+enum Store {
+    /// A folder, in a volume that movers see.
+    Folder(Box<Volume>),
+    /// A bucket.
+    Bucket(Box<ObjectStore>),
+}
+
+impl Store {
+    /// What movers need to get there.
+    fn remote(&self) -> Remote {
+        match self {
+            Self::Folder(_) => Remote::folder("db"),
+            Self::Bucket(server) => Remote::of(server, "db"),
+        }
+    }
+
+    /// Stock rclone with each of these words, which may change what lies there.
+    async fn change(&self, calls: &[&[&str]]) -> Result<()> {
+        match self {
+            Self::Folder(volume) => volume.edit(|folder| at_once(folder, calls)).await,
+            Self::Bucket(server) => in_bucket(server, calls),
+        }
+    }
+
+    /// Stock rclone with each of these words, which only read there.
+    async fn read(&self, calls: &[&[&str]]) -> Result<()> {
+        match self {
+            Self::Folder(volume) => volume.look(|folder| at(&folder.join("db"), calls)).await,
+            Self::Bucket(server) => in_bucket(server, calls),
+        }
+    }
+}
+
+/// What the calls change is seen all at once. Whoever looks between VolSync's two sees no permissions, takes the source to be
+/// at work still, and lets the store rest for ten minutes.
+fn at_once(folder: &Path, calls: &[&[&str]]) -> Result<()> {
+    let [there, next, last] = ["db", "next", "last"].map(|name| folder.join(name));
+    if there.exists() {
+        let words = [OsStr::new("-a"), there.as_os_str(), next.as_os_str()];
+        run("cp", words)?;
+    }
+    at(&next, calls)?;
+    if there.exists() {
+        fs::rename(&there, &last)?;
+        fs::rename(&next, &there)?;
+        return Ok(fs::remove_dir_all(&last)?);
+    }
+    Ok(fs::rename(&next, &there)?)
+}
+
+fn at(there: &Path, calls: &[&[&str]]) -> Result<()> {
+    let there = there.display().to_string();
+    for call in calls {
+        stock_rclone(call.iter().map(|word| word.replace(THERE, &there)))?;
+    }
+    Ok(())
+}
+
+fn in_bucket(server: &ObjectStore, calls: &[&[&str]]) -> Result<()> {
+    let there = format!("{SECTION}:{}/db", server.path());
+    for call in calls {
+        let words: Vec<_> = call
+            .iter()
+            .map(|word| word.replace(THERE, &there))
+            .collect();
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        server.rclone(&words)?;
+    }
+    Ok(())
+}
+
 /// A run of VolSync's source.
-async fn volsync_sends(data: &Volume, store: &Volume, path: &'static str) -> Result<()> {
+async fn volsync_sends(data: &Volume, store: &Store) -> Result<()> {
     let pod = as_in_volsyncs_pod(data).await?;
     let script = "cd \"$1\" && find data -path data/lost+found -prune -o -print0 | xargs -0 getfacl -P >permissions.facl";
     run(
@@ -70,63 +146,40 @@ async fn volsync_sends(data: &Volume, store: &Volume, path: &'static str) -> Res
             pod.path().as_os_str(),
         ],
     )?;
-    store
-        .edit(|folder| {
-            let target = folder.join(path);
-            stock_rclone(
-                [
-                    "sync",
-                    "--one-file-system",
-                    "--create-empty-src-dirs",
-                    "--checksum",
-                    "--exclude",
-                    "lost+found/**",
-                ]
-                .map(OsStr::new)
-                .into_iter()
-                .chain([pod.path().join("data").as_os_str(), target.as_os_str()]),
-            )?;
-            stock_rclone(
-                ["copy", "--include", "permissions.facl"]
-                    .map(OsStr::new)
-                    .into_iter()
-                    .chain([pod.path().as_os_str(), target.as_os_str()]),
-            )?;
-            Ok(())
-        })
-        .await
+    let root = pod.path().to_str().context("no UTF-8")?;
+    let sync = [
+        "sync",
+        "--one-file-system",
+        "--create-empty-src-dirs",
+        "--checksum",
+        "--exclude",
+        "lost+found/**",
+        &format!("{root}/data"),
+        THERE,
+    ];
+    let copy = ["copy", "--include", "permissions.facl", root, THERE];
+    store.change(&[&sync, &copy]).await
 }
 
 /// A run of VolSync's destination into an empty volume.
-async fn volsync_receives(store: &Volume, path: &'static str) -> Result<Tree> {
+async fn volsync_receives(store: &Store) -> Result<Tree> {
     let pod = tempfile::tempdir()?;
     let data = pod.path().join("data");
     fs::create_dir(&data)?;
-    store
-        .look(|folder| {
-            let origin = folder.join(path);
-            stock_rclone(
-                [
-                    "sync",
-                    "--create-empty-src-dirs",
-                    "--checksum",
-                    "--exclude",
-                    "lost+found/**",
-                    "--exclude",
-                    "permissions.facl",
-                ]
-                .map(OsStr::new)
-                .into_iter()
-                .chain([origin.as_os_str(), data.as_os_str()]),
-            )?;
-            stock_rclone(
-                ["copy", "--include", "permissions.facl"]
-                    .map(OsStr::new)
-                    .into_iter()
-                    .chain([origin.as_os_str(), pod.path().as_os_str()]),
-            )
-        })
-        .await?;
+    let root = pod.path().to_str().context("no UTF-8")?;
+    let sync = [
+        "sync",
+        "--create-empty-src-dirs",
+        "--checksum",
+        "--exclude",
+        "lost+found/**",
+        "--exclude",
+        "permissions.facl",
+        THERE,
+        &format!("{root}/data"),
+    ];
+    let copy = ["copy", "--include", "permissions.facl", THERE, root];
+    store.read(&[&sync, &copy]).await?;
     let script = "cd \"$1\" && setfacl --restore=permissions.facl";
     run(
         "sh",
@@ -140,13 +193,24 @@ async fn volsync_receives(store: &Volume, path: &'static str) -> Result<Tree> {
     Tree::scan(&data)
 }
 
+/// What kind of store a scenario is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shared {
+    Folder,
+    Bucket,
+}
+
 /// A privileged site with a volume for stock peers, and a store.
-async fn begun(stage: &Stage) -> Result<(Site, Volume, Volume, Remote)> {
+async fn begun(stage: &Stage, shared: Shared) -> Result<(Site, Volume, Store, Remote)> {
     let site = stage.site("both").await?;
     privileged(&site).await?;
-    let (data, store) = (site.volume("data").await?, site.volume(CLAIM).await?);
+    let data = site.volume("data").await?;
     data.edit(fill).await?;
-    let remote = Remote::folder("db");
+    let store = match shared {
+        Shared::Folder => Store::Folder(Box::new(site.volume(CLAIM).await?)),
+        Shared::Bucket => Store::Bucket(Box::new(ObjectStore::start(&stage.cluster).await?)),
+    };
+    let remote = store.remote();
     remote.tell(&site).await?;
     Ok((site, data, store, remote))
 }
@@ -156,8 +220,8 @@ async fn what_volsyncs_source_left_is_received_with_owners_modes_and_acls_and_ag
 -> Result<()> {
     let place = needs::ROOT.shared(Who::Caller).await?;
     scenario(place, "rclone-from-stock", |stage| async move {
-        let (site, data, store, remote) = begun(&stage).await?;
-        volsync_sends(&data, &store, "db").await?;
+        let (site, data, store, remote) = begun(&stage, Shared::Folder).await?;
+        volsync_sends(&data, &store).await?;
         let often = json!({"metadata": {"annotations": {"syncline.dev/rclone-poll-limit": "1s"}}});
         site.apply(over(remote.destination("copy", json!({})), often))
             .await?;
@@ -169,7 +233,7 @@ async fn what_volsyncs_source_left_is_received_with_owners_modes_and_acls_and_ag
 
         waits(&site, "copy").await?;
         put(&data, "new", "from VolSync").await?;
-        volsync_sends(&data, &store, "db").await?;
+        volsync_sends(&data, &store).await?;
         let (_, copy) = next_image(&site, Some(&image)).await?;
         must_be_alike_but_for_folders_times(&data.tree().await?, &copy)
     })
@@ -180,34 +244,58 @@ async fn what_volsyncs_source_left_is_received_with_owners_modes_and_acls_and_ag
 async fn what_our_source_left_is_received_by_volsyncs_mover_with_owners_modes_and_acls()
 -> Result<()> {
     let place = needs::ROOT.shared(Who::Caller).await?;
-    scenario(place, "rclone-to-stock", |stage| async move {
-        let (site, data, store, remote) = begun(&stage).await?;
-        send(&site, &remote, "first").await?;
-        let copy = volsync_receives(&store, "db").await?;
-        must_be_alike_but_for_folders_times(&data.tree().await?, &copy)?;
-        put(&data, "new", "file").await?;
-        send(&site, &remote, "second").await?;
-        let copy = volsync_receives(&store, "db").await?;
-        must_be_alike_but_for_folders_times(&data.tree().await?, &copy)
-    })
-    .await
+    let of_folder = |stage| to_stock(stage, Shared::Folder);
+    scenario(place, "rclone-to-stock", of_folder).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_a_bucket_it_is_received_by_volsyncs_mover_too() -> Result<()> {
+    let place = needs::store_and_root().shared(Who::Caller).await?;
+    let of_bucket = |stage| to_stock(stage, Shared::Bucket);
+    scenario(place, "rclone-bucket-to-stock", of_bucket).await
+}
+
+async fn to_stock(stage: Stage, shared: Shared) -> Result<()> {
+    let (site, data, store, remote) = begun(&stage, shared).await?;
+    if shared == Shared::Bucket {
+        // Buckets have no folders but those of objects.
+        data.edit(|folder| Ok(fs::remove_dir_all(folder.join("empty"))?))
+            .await?;
+    }
+    send(&site, &remote, "first").await?;
+    let copy = volsync_receives(&store).await?;
+    must_be_alike_but_for_folders_times(&data.tree().await?, &copy)?;
+    put(&data, "new", "file").await?;
+    send(&site, &remote, "second").await?;
+    let copy = volsync_receives(&store).await?;
+    must_be_alike_but_for_folders_times(&data.tree().await?, &copy)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_that_volsync_filled_is_taken_over_and_nothing_is_sent_twice() -> Result<()> {
     let place = needs::ROOT.shared(Who::Caller).await?;
-    scenario(place, "rclone-taken", |stage| async move {
-        let (site, data, store, remote) = begun(&stage).await?;
-        volsync_sends(&data, &store, "db").await?;
-        put(&store, "db/gone at the source", "x").await?;
-        let sent = send(&site, &remote, "once").await?;
-        let logs = text(&sent, "/status/latestMoverStatus/logs").unwrap_or_default();
-        ensure!(logs.contains("Deleted:       \t1 "), "{logs}");
-        ensure!(logs.contains("Transferred:   \t0 / 0, 100%"), "{logs}");
-        let copy = fetched(&site, &remote, "once").await?;
-        crate::parts::must_be_alike(&data.tree().await?, &copy)
-    })
-    .await
+    let of_folder = |stage| taken_over(stage, Shared::Folder);
+    scenario(place, "rclone-taken", of_folder).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_of_a_bucket_that_volsync_filled_is_taken_over_alike() -> Result<()> {
+    let place = needs::store_and_root().shared(Who::Caller).await?;
+    let of_bucket = |stage| taken_over(stage, Shared::Bucket);
+    scenario(place, "rclone-bucket-taken", of_bucket).await
+}
+
+async fn taken_over(stage: Stage, shared: Shared) -> Result<()> {
+    let (site, data, store, remote) = begun(&stage, shared).await?;
+    volsync_sends(&data, &store).await?;
+    let gone = format!("{THERE}/gone at the source");
+    store.change(&[&["touch", &gone]]).await?;
+    let sent = send(&site, &remote, "once").await?;
+    let logs = text(&sent, "/status/latestMoverStatus/logs").unwrap_or_default();
+    ensure!(logs.contains("Deleted:       \t1 "), "{logs}");
+    ensure!(logs.contains("Transferred:   \t0 / 0, 100%"), "{logs}");
+    let copy = fetched(&site, &remote, "once").await?;
+    crate::parts::must_be_alike(&data.tree().await?, &copy)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,14 +304,15 @@ async fn what_a_stock_source_writes_after_ours_is_noticed_and_taken_as_it_is() -
     scenario(cluster, "rclone-after-ours", |stage| async move {
         let site = stage.site("both").await?;
         privileged(&site).await?;
-        let (data, store) = (site.volume("data").await?, site.volume(CLAIM).await?);
+        let data = site.volume("data").await?;
         fill_plain(&data, 10, 1).await?;
-        let remote = Remote::folder("db");
+        let store = Store::Folder(Box::new(site.volume(CLAIM).await?));
+        let remote = store.remote();
         remote.tell(&site).await?;
         send(&site, &remote, "ours").await?;
         let first = receive(&site, &remote, "ours").await?;
         put(&data, "added by", "VolSync").await?;
-        volsync_sends(&data, &store, "db").await?;
+        volsync_sends(&data, &store).await?;
         let second = receive(&site, &remote, "theirs").await?;
         ensure!(generation(&first) != generation(&second), "{second}");
         let image = text(&second, "/status/latestImage/name").context("no image")?;
