@@ -35,14 +35,15 @@ impl Rclone {
             .collect();
         let data = self.remote().data();
         let (store, of) = (data.to_string(), entries.len() as u64);
-        let command = passes::checksums(&files, OsStr::new(&store), of, features);
         let mut known: HashSet<Vec<u8>> = HashSet::new();
         let mut each = |listed: Listed| {
             if listed.has_hash() {
                 known.insert(listed.name);
             }
         };
-        self.read_listing(command, &data, &mut each).await?;
+        for command in passes::checksums(&files, OsStr::new(&store), of, features) {
+            self.read_listing(command, &data, &mut each).await?;
+        }
         let is_hashed = |index: &usize| {
             let entry = entries.get(*index);
             entry.is_some_and(|entry| known.contains(&names::listed(&entry.path)))

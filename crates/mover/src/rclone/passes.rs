@@ -5,7 +5,9 @@ use std::ffi::{OsStr, OsString};
 use crate::rclone::names;
 use crate::rclone::program::Command;
 use crate::rclone::store::Features;
-use crate::rclone::tuning::{Load, groups, tuned, with_garbage_if_small};
+use crate::rclone::tuning::{
+    Load, MOST_AT_ONCE, groups, listed_at_once, tuned, with_garbage_if_small,
+};
 use crate::tree::Entry;
 
 /// As many files are looked up one by one without asking whether a listing were cheaper.
@@ -122,7 +124,8 @@ fn copies_of_group(
             // The source itself looks whether a file changed meanwhile. One that always does stops no other.
             command = command.tune("RCLONE_LOCAL_NO_CHECK_UPDATED", "true");
         }
-        tuned(command.args(way.ends(is_raw)).names(names), load, features)
+        command = listed_at_once(command.args(way.ends(is_raw)).names(names), of, features);
+        tuned(command, load, features)
     };
     let lists = [(usual, false), (raw, true)];
     let lists = lists.into_iter().filter(|(names, _)| !names.is_empty());
@@ -150,8 +153,20 @@ fn is_few(load: Load, of: u64) -> bool {
     load.files <= FEW || load.files.saturating_mul(FILES_A_LOOK_UP_COSTS) < of
 }
 
-/// A listing of the objects of `files` with their checksums. `of` is how many files the tree has.
-pub(crate) fn checksums(files: &[&Entry], store: &OsStr, of: u64, features: Features) -> Command {
+/// Listings of the objects of `files` with their checksums. `of` is how many files the tree has.
+pub(crate) fn checksums(
+    files: &[&Entry],
+    store: &OsStr,
+    of: u64,
+    features: Features,
+) -> Vec<Command> {
+    let pieces = files.chunks(MOST_AT_ONCE);
+    pieces
+        .map(|files| checksums_of_piece(files, store, of, features))
+        .collect()
+}
+
+fn checksums_of_piece(files: &[&Entry], store: &OsStr, of: u64, features: Features) -> Command {
     let load = Load::of(files.iter().map(|entry| entry.size));
     let names = files
         .iter()
@@ -161,11 +176,12 @@ pub(crate) fn checksums(files: &[&Entry], store: &OsStr, of: u64, features: Feat
     if is_few(load, of) {
         command = command.arg("--no-traverse");
     }
-    tuned(
+    command = listed_at_once(
         command.args(BARE_LISTING).arg(store).names(names),
-        load,
+        of,
         features,
-    )
+    );
+    tuned(command, load, features)
 }
 
 /// A listing of what a transfer of everything ([`whole`]) from `store` would carry.
@@ -188,14 +204,14 @@ pub(crate) fn deletions(paths: &[Vec<u8>], from: &OsStr) -> Vec<Command> {
 
 /// Deletions of files that are named as in a listing.
 pub(crate) fn deletions_of_listed(names: &[Vec<u8>], from: &OsStr) -> Vec<Command> {
-    if names.is_empty() {
-        return Vec::new();
-    }
-    let list = names
-        .iter()
-        .flat_map(|name| name.iter().copied().chain([0]))
-        .collect();
-    vec![Command::new("delete").arg(from).names(list)]
+    let command = |names: &[Vec<u8>]| {
+        let list = names
+            .iter()
+            .flat_map(|name| name.iter().copied().chain([0]))
+            .collect();
+        Command::new("delete").arg(from).names(list)
+    };
+    names.chunks(MOST_AT_ONCE).map(command).collect()
 }
 
 /// What is ours beside the volume's files, so that no transfer of everything carries it. `filter` is a setting of the user's
@@ -334,6 +350,32 @@ mod tests {
         assert!(words[0].contains("(\"RCLONE_TRANSFERS\", \"64\")"));
         assert!(!words[0].contains("CHUNK_SIZE") && words[1].contains("16Mi"));
         assert!(words[1].contains("(\"RCLONE_TRANSFERS\", \"1\")"));
+    }
+
+    #[test]
+    fn of_very_many_files_rclone_is_told_a_part_at_a_time_and_lists_folder_by_folder() {
+        let buckets = Features {
+            bucket_based: true,
+            ..Features::default()
+        };
+        let files: Vec<Entry> = (0..=MOST_AT_ONCE)
+            .map(|number| file(&format!("f{number}")))
+            .collect();
+        let files: Vec<&Entry> = files.iter().collect();
+        let of = files.len() as u64;
+        let lists_all = |command: &Command| format!("{command:?}").contains("FAST_LIST");
+        let both = [
+            copies(&files, up(), (Pass::ByHash, of), buckets),
+            checksums(&files, ends().1, of, buckets),
+        ];
+        for commands in both {
+            assert_eq!(commands.len(), 2);
+            assert!(!commands.iter().any(lists_all));
+        }
+        let paths: Vec<Vec<u8>> = files.iter().map(|file| file.path.clone()).collect();
+        assert_eq!(deletions(&paths, ends().1).len(), 2);
+        let few = copies(&files[..200], up(), (Pass::ByHash, 200), buckets);
+        assert!(few.len() == 1 && lists_all(&few[0]));
     }
 
     #[test]

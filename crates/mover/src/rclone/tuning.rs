@@ -20,6 +20,10 @@ const MANY: u64 = 64;
 /// What is read ahead of each of those: they are small on average, and of the larger among them as many may come together.
 const READ_AHEAD: &str = "4Mi";
 
+/// Of so many files at most rclone is told the names in one call, and of stores with no more it lists all at once: it keeps
+/// more than a KiB of memory for each of either.
+pub(crate) const MOST_AT_ONCE: usize = 100_000;
+
 /// Up to so many small files rclone collects its garbage rarely. Sending 10,000 then takes a sixth less of the processor's
 /// time, and some 50 MiB more.
 const MOST_WITH_GARBAGE: u64 = 50_000;
@@ -50,8 +54,8 @@ impl Load {
     }
 }
 
-/// The files in groups that go one after the other: beside as many as small ones may be, large ones would take all memory.
-/// `size` is that of a file.
+/// The files in groups that go one after the other: beside as many as small ones may be, large ones would take all memory,
+/// and so would the names of very many. `size` is that of a file.
 pub(crate) fn groups<F: Copy>(
     files: &[F],
     size: impl Fn(F) -> u64,
@@ -60,10 +64,22 @@ pub(crate) fn groups<F: Copy>(
     let (small, large): (Vec<F>, Vec<F>) =
         files.iter().copied().partition(|file| size(*file) < LARGE);
     let are_many = u64::try_from(small.len()).is_ok_and(|count| count > MANY);
-    if features.bucket_based && are_many && !large.is_empty() {
+    let by_size = if features.bucket_based && are_many && !large.is_empty() {
         vec![small, large]
     } else {
         vec![files.to_vec()]
+    };
+    let pieces = by_size.iter().flat_map(|group| group.chunks(MOST_AT_ONCE));
+    pieces.map(<[F]>::to_vec).collect()
+}
+
+/// `command`, which lists a store of about `of` files: by pages of all of it instead of a request for each folder, as long as
+/// that is no matter of memory.
+pub(crate) fn listed_at_once(command: Command, of: u64, features: Features) -> Command {
+    if features.bucket_based && of <= MOST_AT_ONCE as u64 {
+        command.tune("RCLONE_FAST_LIST", "true")
+    } else {
+        command
     }
 }
 
@@ -91,8 +107,6 @@ pub(crate) fn variables(load: Load, features: Features) -> Vec<(&'static str, St
         ),
     ];
     if features.bucket_based {
-        // A page of a listing instead of a request for each folder.
-        variables.push(("RCLONE_FAST_LIST", "true".to_owned()));
         // The store's answer to an upload holds its checksum; asking for it once more doubles the requests.
         variables.push(("RCLONE_S3_NO_HEAD", "true".to_owned()));
     }
