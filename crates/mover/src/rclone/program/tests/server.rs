@@ -1,7 +1,7 @@
 //! A server that says the same to every request, in S3's words.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -110,11 +110,14 @@ fn serve(stream: &TcpStream, answer: Answer, requests: &Mutex<Vec<String>>) {
         ),
     };
     let body = if is_head { String::new() } else { body };
-    let head = format!(
-        "HTTP/1.1 {status} X\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+    let mut all = format!(
+        "HTTP/1.1 {status} X\r\nContent-Type: application/xml\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
+    all.push_str(&body);
     // A client that went away asked for nothing more.
-    let _ = writer.write_all(head.as_bytes());
-    let _ = writer.write_all(body.as_bytes());
+    let _ = writer.write_all(all.as_bytes());
+    // The client hangs up: where this end did at once, it had now and then not read all, and told of a connection that broke.
+    let _ = writer.shutdown(Shutdown::Write);
+    let _ = reader.read_to_end(&mut Vec::new());
 }
