@@ -385,6 +385,14 @@ impl Ended {
         );
         assert!(!self.log.contains("PRIVATE KEY"));
     }
+
+    /// Failed for `reason`, with `part` in its message.
+    #[track_caller]
+    pub(crate) fn failed_saying(&self, reason: &str, part: &str) {
+        self.failed(reason);
+        let message = self.report.message.as_deref().unwrap_or_default();
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 /// Looks again and again until `what` holds.

@@ -168,9 +168,7 @@ fn a_volume_that_is_too_small_is_refused_with_numbers_before_anything_is_written
     let big = std::fs::File::create(shop.objects().join("big")).unwrap();
     big.set_len(8 << 40).unwrap();
     let refused = shop.destination(&[]);
-    refused.failed("DestinationTooSmall");
-    let message = refused.report.message.unwrap();
-    assert!(message.contains("what comes needs 8.000 TiB"), "{message}");
+    refused.failed_saying("DestinationTooSmall", "what comes needs 8.000 TiB");
     assert!(shop.dst().join("old").exists() && !shop.dst().join("a").exists());
 }
 

@@ -48,9 +48,7 @@ fn a_source_with_its_notes_elsewhere_is_refused_where_another_has_the_path() {
     let told = ("STATE_PATH", notes.as_str());
     let before = objects(&cloud);
     let refused = cloud.shop.source(&[OTHER[0], OTHER[1], told]);
-    refused.failed("PathInUse");
-    let message = refused.report.message.unwrap();
-    assert!(message.contains("space/source"), "{message}");
+    refused.failed_saying("PathInUse", "space/source");
     assert_eq!(objects(&cloud), before);
 }
 
@@ -129,9 +127,7 @@ fn a_take_over_with_notes_elsewhere_keeps_the_first_source_away_until_it_takes_t
     std::fs::write(cloud.shop.src().join("three"), "of the first source").unwrap();
     for variables in [&[first][..], &[], &[told]] {
         let refused = cloud.shop.source(variables);
-        refused.failed("PathInUse");
-        let message = refused.report.message.unwrap();
-        assert!(message.contains("space/other"), "{message}");
+        refused.failed_saying("PathInUse", "space/other");
     }
     assert_eq!(contents(&cloud), after);
     let last = taken.report.generation.unwrap();
@@ -246,9 +242,7 @@ fn a_take_over_with_notes_elsewhere_that_changed_nothing_leaves_the_first_source
         ("TAKE_OVER", "uid-1"),
     ];
     let refused = cloud.shop.source(&variables);
-    refused.failed("PathInUse");
-    let message = refused.report.message.unwrap();
-    assert!(message.contains("inner/permissions.facl"), "{message}");
+    refused.failed_saying("PathInUse", "inner/permissions.facl");
     assert_eq!((objects(&cloud), usual_marker(&cloud)), before);
 }
 
@@ -296,9 +290,7 @@ fn a_marker_that_its_source_may_not_see_goes_before_anything_changes_and_not_bef
         cloud.store.misbehave(closed.at("/notes"));
     }
     let refused = cloud.shop.source(&blind);
-    refused.failed("PathInUse");
-    let message = refused.report.message.unwrap();
-    assert!(message.contains("inner/permissions.facl"), "{message}");
+    refused.failed_saying("PathInUse", "inner/permissions.facl");
     assert_eq!(objects(&cloud), before);
     let stranger = format!("store:{}/inner/permissions.facl", cloud.shop.path);
     cloud.shop.stock(&["deletefile", &stranger]);
@@ -396,9 +388,7 @@ fn a_source_that_may_not_read_its_own_marker_heeds_those_that_it_may_read() {
         for more in [&[][..], &[("SOLE_WRITER", "1")]] {
             let all = [&[OTHER[0], OTHER[1], variable][..], more].concat();
             let refused = cloud.shop.source(&all);
-            refused.failed("PathInUse");
-            let message = refused.report.message.unwrap();
-            assert!(message.contains("space/source"), "{message}");
+            refused.failed_saying("PathInUse", "space/source");
         }
         assert!(cloud.store.struck() > 0);
         cloud.store.behave();

@@ -91,9 +91,7 @@ fn a_path_within_anothers_and_one_around_anothers_are_refused_and_nothing_is_rem
         ("OWNER_NAME", "inner"),
         ("OWNER_UID", "uid-2"),
     ]);
-    within.failed("PathInUse");
-    let message = within.report.message.unwrap();
-    assert!(message.contains("space/source"), "{message}");
+    within.failed_saying("PathInUse", "space/source");
 }
 
 #[test]
@@ -189,9 +187,7 @@ fn a_store_in_one_of_the_movers_own_places_is_refused() {
         let mut mover = shop.mover(role, &shop.path(volume), &variables);
         mover.current_dir(&root);
         let ended = shop.start_command(mover, role).end();
-        ended.failed("InvalidSettings");
-        let message = ended.report.message.unwrap();
-        assert!(message.contains("spec.rclone.moverVolumes"), "{message}");
+        ended.failed_saying("InvalidSettings", "spec.rclone.moverVolumes");
     }
     assert!(!Path::new(&shm).exists());
     for place in ["src/copy", "src/db", "dst/db", "tmp/db", "tmp/x"] {
