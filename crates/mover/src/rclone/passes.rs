@@ -31,18 +31,20 @@ pub(crate) enum Pass {
     ByTime,
 }
 
-/// The names as they are given to rclone: a list for the usual ones, and one for those for which it must translate nothing.
-fn lists<'a>(paths: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<u8>) {
-    let (mut usual, mut raw) = (Vec::new(), Vec::new());
-    for path in paths {
-        let list = if names::is_raw(path) {
-            &mut raw
-        } else {
-            &mut usual
-        };
-        list.append(&mut names::for_list(path));
+/// Names, each with its end, as rclone reads them from a list.
+fn list<N: AsRef<[u8]>>(names: impl Iterator<Item = N>) -> Vec<u8> {
+    let mut list = Vec::new();
+    for name in names {
+        list.extend_from_slice(name.as_ref());
         list.push(0);
     }
+    list
+}
+
+/// The names as they are given to rclone: a list for the usual ones, and one for those for which it must translate nothing.
+fn lists<'a>(paths: impl Iterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<u8>) {
+    let (raw, usual): (Vec<_>, Vec<_>) = paths.partition(|path| names::is_raw(path));
+    let [usual, raw] = [usual, raw].map(|paths| list(paths.into_iter().map(names::for_list)));
     (usual, raw)
 }
 
@@ -168,10 +170,7 @@ pub(crate) fn checksums(
 
 fn checksums_of_piece(files: &[&Entry], store: &OsStr, of: u64, features: Features) -> Command {
     let load = Load::of(files.iter().map(|entry| entry.size));
-    let names = files
-        .iter()
-        .flat_map(|entry| names::for_list(&entry.path).into_iter().chain([0]))
-        .collect();
+    let names = list(files.iter().map(|entry| names::for_list(&entry.path)));
     let mut command = Command::new("lsjson").args(["--recursive", "--hash"]);
     if is_few(load, of) {
         command = command.arg("--no-traverse");
@@ -204,13 +203,7 @@ pub(crate) fn deletions(paths: &[Vec<u8>], from: &OsStr) -> Vec<Command> {
 
 /// Deletions of files that are named as in a listing.
 pub(crate) fn deletions_of_listed(names: &[Vec<u8>], from: &OsStr) -> Vec<Command> {
-    let command = |names: &[Vec<u8>]| {
-        let list = names
-            .iter()
-            .flat_map(|name| name.iter().copied().chain([0]))
-            .collect();
-        Command::new("delete").arg(from).names(list)
-    };
+    let command = |names: &[Vec<u8>]| Command::new("delete").arg(from).names(list(names.iter()));
     names.chunks(MOST_AT_ONCE).map(command).collect()
 }
 
