@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::way::in_the_way;
 use super::{Plan, Source};
 use crate::rclone::changes;
 use crate::rclone::listing::{Comparison, Found};
@@ -56,6 +57,11 @@ struct Rest {
 }
 
 impl Plan {
+    /// Will the store be another after it, as far as is known beforehand?
+    fn changes_the_store(&self) -> bool {
+        !(self.sent.is_empty() && self.suspected.is_empty() && self.removed.is_empty())
+    }
+
     /// Sends every file that would be compared.
     pub(super) fn send_all(&mut self) {
         self.sent.append(&mut self.checked);
@@ -136,6 +142,9 @@ impl Source<'_> {
         loop {
             rounds += 1;
             plan.is_last = rounds == ROUNDS;
+            sent.changed |= plan.changes_the_store();
+            let in_the_way = leftover.defer(tree, &mut plan, features);
+            self.remove(&in_the_way).await?;
             let rest = self.one_round(tree, &plan, features, &mut sent).await?;
             if !plan.from_nothing {
                 let sent = plan.sent.iter().chain(&plan.suspected);
@@ -160,12 +169,8 @@ impl Source<'_> {
             ));
             (*tree, plan) = self.look_again(tree, &rest).await?;
         }
-        if rounds > 1 && !leftover.surplus.is_empty() {
-            // Of a tree that was read anew some of it may be a part.
-            leftover.surplus = self.compare(tree).await?.extra;
-            self.check_surplus(tree, &leftover.surplus, full.is_first)?;
-        }
-        self.remove_listed(&leftover.surplus).await?;
+        self.clear(tree, leftover, (rounds > 1, full.is_first))
+            .await?;
         // Nothing comes after them: whoever sees no marker takes them for the end of a run.
         self.send_permissions(tree, (memory, !full.is_full)).await?;
         self.settle(tree, features, full, &mut sent).await?;
@@ -180,7 +185,7 @@ impl Source<'_> {
         Ok(sent)
     }
 
-    /// Removes, makes folders, sends and compares. Gives what has to be done once more.
+    /// Makes folders, sends and compares. Gives what has to be done once more.
     async fn one_round(
         &self,
         tree: &Scan,
@@ -188,11 +193,6 @@ impl Source<'_> {
         features: Features,
         sent: &mut Sent,
     ) -> Result<Rest, Setback> {
-        sent.changed |= [&plan.sent, &plan.suspected]
-            .iter()
-            .any(|files| !files.is_empty());
-        sent.changed |= !plan.removed.is_empty();
-        self.remove(&plan.removed).await?;
         if plan.folders && features.keeps_folders {
             self.align_folders(tree).await?;
         }
@@ -325,19 +325,8 @@ impl Source<'_> {
             }
             sent.changed = true;
             sent.surprises = true;
-            self.check_surplus(tree, &found.extra, full.is_first)?;
-            self.remove_listed(&found.extra).await?;
-            if features.keeps_folders {
-                self.align_folders(tree).await?;
-            }
-            let wrong: Vec<usize> = found
-                .missing
-                .iter()
-                .chain(&found.differing)
-                .copied()
-                .collect();
-            self.copy(tree, &wrong, (Pass::Always, features)).await?;
-            self.send_permissions(tree, (None, false)).await?;
+            self.put_right(tree, found, (features, full.is_first))
+                .await?;
             found = self.compare(tree).await?;
             accept_sizes(tree, &mut found, &sent.restless);
         }
@@ -357,6 +346,29 @@ impl Source<'_> {
             fault,
             next: Next::Wait,
         })
+    }
+
+    /// Does what a listing shows to be missing.
+    async fn put_right(
+        &self,
+        tree: &Scan,
+        found: Found,
+        (features, is_first): (Features, bool),
+    ) -> Result<(), Setback> {
+        self.check_surplus(tree, &found.extra, is_first)?;
+        let (first, last) = in_the_way(&tree.entries, found.extra, &names::listed);
+        self.remove_listed(&first).await?;
+        if features.keeps_folders {
+            self.align_folders(tree).await?;
+        }
+        let wrong = found.missing.into_iter().chain(found.differing);
+        let wrong: Vec<usize> = wrong.collect();
+        self.copy(tree, &wrong, (Pass::Always, features)).await?;
+        self.remove_listed(&last).await?;
+        if features.keeps_folders && !last.is_empty() {
+            self.align_folders(tree).await?;
+        }
+        self.send_permissions(tree, (None, false)).await
     }
 
     pub(super) async fn compare(&self, tree: &Scan) -> Result<Found, Setback> {
@@ -412,7 +424,7 @@ impl Source<'_> {
     }
 
     /// Removes files of the store, named as in the volume.
-    async fn remove(&self, paths: &[Vec<u8>]) -> Result<(), Setback> {
+    pub(super) async fn remove(&self, paths: &[Vec<u8>]) -> Result<(), Setback> {
         let remote = self.rclone.remote().data().to_string();
         self.run_all(passes::deletions(paths, OsStr::new(&remote)))
             .await
@@ -443,7 +455,7 @@ impl Source<'_> {
     }
 
     /// Makes the folders of the tree, empty ones too, and removes empty ones that it does not have.
-    async fn align_folders(&self, tree: &Scan) -> Result<(), Setback> {
+    pub(super) async fn align_folders(&self, tree: &Scan) -> Result<(), Setback> {
         let (data, remote) = (&self.settings.places.data, self.rclone.remote().data());
         // No file is that large: all files are passed over, and folders are left.
         let mut command = Command::new("sync")

@@ -1,4 +1,7 @@
-//! What lies under the path before anything is sent, and what of it goes first.
+//! What lies under the path and is none of the tree, and when it goes.
+//!
+//! Invariant: what stands in no way goes when all else has come. A run that breaks off, or a source that is lost in it, leaves
+//! the store more than the volume has and never less: a file that was renamed lies there under one of its names at least.
 
 use std::collections::HashSet;
 
@@ -13,14 +16,32 @@ use crate::tree::{Entry, Scan};
 #[derive(Default)]
 pub(super) struct Leftover {
     /// Names, as a listing has them, of what goes before anything comes.
-    pub(super) in_the_way: Vec<Vec<u8>>,
+    in_the_way: Vec<Vec<u8>>,
     /// The same of what goes when all has been sent: until then whoever reads may need it.
-    pub(super) surplus: Vec<Vec<u8>>,
+    surplus: Vec<Vec<u8>>,
+    /// Paths of files that went from the volume since the last run, and go from the store with `surplus`.
+    gone: Vec<Vec<u8>>,
+    /// The folders of such have to be brought in line then.
+    folders: bool,
 }
 
 impl Leftover {
     pub(super) fn is_empty(&self) -> bool {
         self.in_the_way.is_empty() && self.surplus.is_empty()
+    }
+
+    /// Notes what `plan` removes, but for what stands in the way of `tree`, which is given.
+    pub(super) fn defer(
+        &mut self,
+        tree: &Scan,
+        plan: &mut Plan,
+        features: Features,
+    ) -> Vec<Vec<u8>> {
+        let removed = std::mem::take(&mut plan.removed);
+        let (first, last) = in_the_way(&tree.entries, removed, &<[u8]>::to_vec);
+        self.gone.extend(last);
+        self.folders |= plan.folders && features.keeps_folders;
+        first
     }
 }
 
@@ -38,7 +59,7 @@ impl Source<'_> {
             plan.send_all();
             return Ok(Leftover::default());
         }
-        // What a manifest tells of is removed by it before anything comes, and only where folders are real does more matter.
+        // What a manifest tells of is removed by it, and only where folders are real does more matter.
         let is_worthwhile = plan.full && (plan.is_unsure || !features.bucket_based);
         if !plan.from_nothing && !is_worthwhile {
             return Ok(Leftover::default());
@@ -51,15 +72,11 @@ impl Source<'_> {
         } else {
             self.tell_of_strangers(&surplus, &plan.removed);
         }
-        let (in_the_way, surplus) = if features.bucket_based {
-            in_the_way(&tree.entries, surplus)
-        } else {
-            // Folders are real there, and to be brought in line.
-            (surplus, Vec::new())
-        };
+        let (in_the_way, surplus) = in_the_way(&tree.entries, surplus, &names::listed);
         Ok(Leftover {
             in_the_way,
             surplus,
+            ..Leftover::default()
         })
     }
 
@@ -74,6 +91,34 @@ impl Source<'_> {
             self.forget_hidden_marker().await;
         }
         self.remove_listed(&leftover.in_the_way).await
+    }
+
+    /// Removes what was left till all has been sent. Since then the tree may have been read anew (`is_anew`).
+    pub(super) async fn clear(
+        &self,
+        tree: &Scan,
+        mut leftover: Leftover,
+        (is_anew, is_first): (bool, bool),
+    ) -> Result<(), Setback> {
+        if is_anew && !leftover.surplus.is_empty() {
+            // Some of it may be a part of this tree.
+            leftover.surplus = self.compare(tree).await?.extra;
+            self.check_surplus(tree, &leftover.surplus, is_first)?;
+        }
+        let is_back = |path: &Vec<u8>| {
+            let found = crate::tree::position(&tree.entries, path);
+            found.is_some_and(|index| tree.entries.get(index).is_some_and(Entry::is_file))
+        };
+        leftover.gone.retain(|path| !is_back(path));
+        if leftover.surplus.is_empty() && leftover.gone.is_empty() {
+            return Ok(());
+        }
+        self.remove(&leftover.gone).await?;
+        self.remove_listed(&leftover.surplus).await?;
+        if leftover.folders {
+            self.align_folders(tree).await?;
+        }
+        Ok(())
     }
 
     /// Says what of `surplus`, as a listing has it, is not just what the volume has no more.
@@ -102,28 +147,35 @@ impl Source<'_> {
     }
 }
 
-/// Parts `surplus` into what lies where the tree has a folder, or beneath what it has as a file, and all else. Servers that keep
-/// objects as files take no object `x/y` beside one `x`.
-fn in_the_way(entries: &[Entry], surplus: Vec<Vec<u8>>) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+/// Parts `surplus` into what lies where the tree has a folder, or beneath what it has as a file, and all else; `named` gives
+/// the name of a path there. Servers that keep objects as files take no object `x/y` beside one `x`.
+pub(super) fn in_the_way(
+    entries: &[Entry],
+    surplus: Vec<Vec<u8>>,
+    named: &dyn Fn(&[u8]) -> Vec<u8>,
+) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     if surplus.is_empty() {
         return (Vec::new(), Vec::new());
     }
     let files: HashSet<&[u8]> = surplus.iter().map(Vec::as_slice).collect();
     let folders: HashSet<&[u8]> = surplus.iter().flat_map(|name| folders_of(name)).collect();
     let (mut wrong_files, mut wrong_folders) = (HashSet::new(), HashSet::new());
-    for entry in entries.iter().filter(|entry| entry.is_file()) {
-        let name = names::listed(&entry.path);
-        wrong_files.extend(folders_of(&name).filter_map(|folder| files.get(folder).copied()));
-        wrong_folders.extend(folders.get(name.as_slice()).copied());
+    for entry in entries {
+        let name = named(&entry.path);
+        if entry.is_file() {
+            wrong_folders.extend(folders.get(name.as_slice()).copied());
+        } else if entry.is_folder() {
+            wrong_files.extend(files.get(name.as_slice()).copied());
+        }
     }
     let is_in_the_way = |name: &Vec<u8>| {
         wrong_files.contains(name.as_slice())
             || folders_of(name).any(|folder| wrong_folders.contains(folder))
     };
     let marked: Vec<bool> = surplus.iter().map(is_in_the_way).collect();
-    let marked = marked.into_iter().zip(surplus);
-    let (first, last): (Vec<_>, Vec<_>) = marked.partition(|(is_in_the_way, _)| *is_in_the_way);
-    let names = |marked: Vec<(bool, Vec<u8>)>| marked.into_iter().map(|(_, name)| name).collect();
+    let marked = surplus.into_iter().zip(marked);
+    let (first, last): (Vec<_>, Vec<_>) = marked.partition(|(_, is_in_the_way)| *is_in_the_way);
+    let names = |marked: Vec<(Vec<u8>, bool)>| marked.into_iter().map(|(name, _)| name).collect();
     (names(first), names(last))
 }
 
@@ -161,12 +213,15 @@ mod tests {
             "xy",
         ];
         let surplus = surplus.map(|name| name.as_bytes().to_vec()).to_vec();
-        let (first, last) = in_the_way(&tree, surplus);
+        let (first, last) = in_the_way(&tree, surplus, &names::listed);
         let words = |names: Vec<Vec<u8>>| -> Vec<String> {
             let names = names.into_iter().map(String::from_utf8);
             names.map(Result::unwrap).collect()
         };
-        assert_eq!(words(first), ["deep", "deep/a", "new\u{240a}line", "x/y/z"]);
-        assert_eq!(words(last), ["deep/ab", "deep/other", "empty", "xy"]);
+        assert_eq!(
+            words(first),
+            ["deep", "deep/a", "empty", "new\u{240a}line", "x/y/z"]
+        );
+        assert_eq!(words(last), ["deep/ab", "deep/other", "xy"]);
     }
 }

@@ -178,6 +178,34 @@ fn what_lies_where_a_folder_or_a_file_has_to_be_goes_before_the_upload_and_all_e
 }
 
 #[test]
+fn a_file_that_was_renamed_lies_under_its_old_name_until_it_lies_under_the_new_one() {
+    let cloud = sent();
+    let first = cloud.shop.destination(&[]).report.generation.unwrap();
+    let volume = cloud.shop.src();
+    let before = files(&cloud);
+    assert!(before.contains(&"two".to_owned()), "{before:?}");
+    std::fs::rename(volume.join("two"), volume.join("zwei")).unwrap();
+    let upload = Fault::hold().on(Kind::Put).at("/db/zwei");
+    cloud.store.misbehave(upload);
+    let known = ("LAST_GENERATION", first.as_str());
+    let dying = cloud.shop.start("source", "src", &[known]);
+    crate::pair::until("the upload is held", || cloud.store.struck() > 0);
+    dying.kill_all();
+    dying.end_somehow();
+    cloud.store.behave();
+    let meanwhile = files(&cloud);
+    assert!(
+        before.iter().all(|name| meanwhile.contains(name)),
+        "{meanwhile:?}"
+    );
+    cloud.shop.source(&[known]).succeeded();
+    let after = files(&cloud);
+    assert!(!after.contains(&"two".to_owned()), "{after:?}");
+    cloud.shop.destination(&[known]).succeeded();
+    crate::tree::assert_same(&volume, &cloud.shop.dst());
+}
+
+#[test]
 fn what_only_a_run_that_died_has_sent_stands_in_no_way_either() {
     let cloud = sent();
     let first = cloud.shop.destination(&[]).report.generation.unwrap();
