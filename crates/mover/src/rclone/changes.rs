@@ -22,19 +22,20 @@ pub(crate) struct Changes {
 /// Compares `now` with `last`, both sorted by path.
 ///
 /// A file is unchanged when type, size and time of last change are. The time of its last change of any kind (ctime) and its
-/// inode say more, but copies of volumes do not keep them: they count when most files that look unchanged kept theirs.
+/// inode say more, where the volume keeps them ([`Evidence`]).
 pub(crate) fn compare(now: &[Entry], last: &[Entry]) -> Changes {
     let mut changes = Changes::default();
     let mut suspects = Vec::new();
-    let mut kept = 0_usize;
+    let mut evidence = Evidence::default();
     for (index, new, old) in pairs(now, last) {
+        if let (Some(new), Some(old)) = (new, old) {
+            evidence.take(new, old);
+        }
         match (new, old) {
             (Some(new), Some(old)) if new.is_file() && old.is_file() => {
                 if !new.looks_like(old) {
                     changes.sent.push(index);
-                } else if new.ctime == old.ctime && new.inode == old.inode {
-                    kept += 1;
-                } else {
+                } else if !new.is_untouched(old) {
                     suspects.push(index);
                 }
             }
@@ -43,12 +44,38 @@ pub(crate) fn compare(now: &[Entry], last: &[Entry]) -> Changes {
         changes.any |=
             !matches!((new, old), (Some(new), Some(old)) if is_described_alike(new, old));
     }
-    if kept > suspects.len() {
+    if evidence.counts() {
         changes.suspected = suspects;
     }
     changes.any |=
         !changes.sent.is_empty() || !changes.suspected.is_empty() || !changes.removed.is_empty();
     changes
+}
+
+/// Whether times of last change of any kind, and inodes, tell of what was done to files.
+///
+/// A copy of a volume that is made file by file has others throughout, and so has a volume whose files all were given to a
+/// group when it was mounted (`fsGroup`): folders that look as they did are others, too. Nobody who writes files does that.
+#[derive(Default)]
+struct Evidence {
+    /// Anything is the same to the last.
+    is_kept: bool,
+    /// What is no file, and looks as it did, is another.
+    is_lost: bool,
+}
+
+impl Evidence {
+    fn take(&mut self, new: &Entry, old: &Entry) {
+        if new.looks_like(old) {
+            let is_untouched = new.is_untouched(old);
+            self.is_kept |= is_untouched;
+            self.is_lost |= !is_untouched && !new.is_file();
+        }
+    }
+
+    fn counts(&self) -> bool {
+        self.is_kept || !self.is_lost
+    }
 }
 
 impl Changes {
@@ -159,18 +186,41 @@ mod tests {
     }
 
     #[test]
-    fn a_file_written_once_more_with_its_old_time_is_sent_where_volumes_keep_the_evidence() {
-        let last = files(&["a", "b", "c"]);
+    fn files_written_once_more_with_their_old_time_are_suspected_be_it_all_of_them() {
+        let mut last = files(&["a", "b", "c"]);
+        last.insert(0, entry("", Kind::Folder));
+        for touched in 1..=3 {
+            let mut now = last.clone();
+            for entry in &mut now[1..=touched] {
+                entry.ctime.sec = 99;
+            }
+            let changes = compare(&now, &last);
+            let all: Vec<usize> = (1..=touched).collect();
+            assert_eq!((changes.sent, changes.suspected), (vec![], all));
+            // Put in the place of the old ones, which is a change of their folder.
+            now[0].mtime.sec = 99;
+            now[0].ctime.sec = 99;
+            now[1].inode = 7;
+            assert_eq!(compare(&now, &last).suspected.len(), touched);
+        }
+    }
+
+    #[test]
+    fn a_copy_of_the_volume_and_one_whose_files_were_all_given_to_a_group_say_nothing() {
+        let mut last = files(&["a", "b", "c"]);
+        last.insert(0, entry("", Kind::Folder));
         let mut now = last.clone();
-        now[1].ctime.sec = 99;
-        let changes = compare(&now, &last);
-        assert_eq!((changes.sent, changes.suspected), (vec![], vec![1]));
-        // A copy of the volume: all is new, which says nothing.
-        for (number, entry) in now.iter_mut().enumerate() {
+        for entry in &mut now {
             entry.ctime.sec = 100;
-            entry.inode = number as u64 + 100;
         }
         assert_eq!(compare(&now, &last), Changes::default());
+        for (entry, inode) in now.iter_mut().zip(100..) {
+            entry.inode = inode;
+        }
+        assert_eq!(compare(&now, &last), Changes::default());
+        // What was changed in it is seen all the same.
+        now[2].mtime.sec = 100;
+        assert_eq!(compare(&now, &last).sent, [2]);
     }
 
     #[test]

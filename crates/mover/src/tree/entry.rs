@@ -172,6 +172,11 @@ impl Entry {
     pub(crate) fn looks_like(&self, other: &Self) -> bool {
         self.kind == other.kind && self.size == other.size && self.mtime == other.mtime
     }
+
+    /// Is it the same file, to which nothing was done, as far as its inode and the time of its last change of any kind tell?
+    pub(crate) fn is_untouched(&self, since: &Self) -> bool {
+        self.inode == since.inode && self.ctime == since.ctime
+    }
 }
 
 /// Why a path cannot be one of an entry below a root.

@@ -1,6 +1,6 @@
 //! Through real servers that are not rclone: what they are asked, and what comes of their faults.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use syncline_testkit::store::{Backend, Fault, Kind, ObjectStore, Refusal, Requests, Tls};
 
@@ -397,7 +397,7 @@ fn files_of_the_same_size_are_told_apart_where_the_store_has_no_checksum_of_them
 }
 
 /// Files whose access times lie long past, which the kernel renews at the first read.
-struct Reads(Vec<std::path::PathBuf>);
+struct Reads(Vec<PathBuf>);
 
 impl Reads {
     fn of(folder: &Path) -> Self {
@@ -421,16 +421,17 @@ impl Reads {
 
     fn forget(&self) {
         let times = std::fs::FileTimes::new().set_accessed(Self::past());
-        for path in &self.0 {
+        // That is a change of a kind. Where the folder has it, too, it makes no file one that may have been written.
+        let folder = self.0[0].parent().unwrap();
+        for path in self.0.iter().map(PathBuf::as_path).chain([folder]) {
             std::fs::File::open(path).unwrap().set_times(times).unwrap();
         }
     }
 
     /// Those that were read.
-    fn seen(&self) -> Vec<std::path::PathBuf> {
-        let is_read = |path: &&std::path::PathBuf| {
-            std::fs::metadata(path).unwrap().accessed().unwrap() != Self::past()
-        };
+    fn seen(&self) -> Vec<PathBuf> {
+        let is_read =
+            |path: &&PathBuf| std::fs::metadata(path).unwrap().accessed().unwrap() != Self::past();
         self.0.iter().filter(is_read).cloned().collect()
     }
 }
