@@ -10,7 +10,7 @@ use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_ENCODING,
 };
-use hyper::{Request, Response, Version};
+use hyper::{Request, Response, Uri, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -137,6 +137,10 @@ async fn ask(
     // The client is told to go on as soon as its upload is read here.
     headers.remove(EXPECT);
     without_tls(&mut request);
+    // Who takes the door for a proxy names the whole address.
+    if let Some(path) = request.uri().path_and_query() {
+        *request.uri_mut() = Uri::from(path.clone());
+    }
     let response = sender
         .send_request(request)
         .await

@@ -479,3 +479,28 @@ fn a_destination_trusts_no_certificate_that_it_was_not_told_to() {
     shop.destination(&[("CUSTOM_CA", &right)]).succeeded();
     assert_eq!(names(&shop.dst()), names(&shop.src()));
 }
+
+#[test]
+fn a_store_behind_a_proxy_is_reached_through_it_and_not_where_no_proxy_names_the_store() {
+    let cloud = Cloud::new();
+    let shop = &cloud.shop;
+    fill(&shop.src());
+    // A name that only the proxy knows, which is the server's own door. Go uses no proxy for loopback addresses.
+    let (proxy, conf) = (
+        cloud.store.endpoint_for_pods(),
+        cloud.store.rclone_conf("store"),
+    );
+    let conf = conf.replace(proxy, "http://shop");
+    assert!(conf.contains("http://shop\n"), "{conf}");
+    std::fs::write(shop.path("config/rclone.conf"), conf).unwrap();
+    let through = [("HTTP_PROXY", proxy)];
+    shop.source(&through).succeeded();
+    assert!(cloud.store.requests().count_at(Kind::Put, "/db/") > 8);
+    shop.destination(&through).succeeded();
+    tree::assert_same(&shop.src(), &shop.dst());
+    std::fs::write(shop.path("config/RCLONE_LOW_LEVEL_RETRIES"), "1").unwrap();
+    cloud.store.forget_requests();
+    let around = [("HTTP_PROXY", proxy), ("NO_PROXY", "shop")];
+    shop.source(&around).failed("StoreUnreachable");
+    assert_eq!(cloud.store.requests().total(), 0);
+}
