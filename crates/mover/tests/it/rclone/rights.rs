@@ -149,3 +149,16 @@ fn a_source_that_may_not_delete_sends_until_a_file_has_to_go() {
     shop.source(&[("LAST_GENERATION", &last)])
         .failed("StoreRefused");
 }
+
+#[test]
+fn a_destination_that_may_only_read_asks_for_nothing_else_and_gets_all() {
+    let (cloud, _) = with_bucket();
+    cloud.shop.source(&[]).succeeded();
+    for kind in [Kind::Put, Kind::Part, Kind::Delete, Kind::Bucket] {
+        cloud.store.misbehave(denied().on(kind));
+    }
+    cloud.shop.destination(&[]).succeeded();
+    tree::assert_same(&cloud.shop.src(), &cloud.shop.dst());
+    assert_eq!(cloud.store.struck(), 0, "{}", cloud.store.requests());
+    cloud.store.behave();
+}
