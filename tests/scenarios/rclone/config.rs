@@ -111,12 +111,14 @@ async fn an_empty_path_and_every_other_field_that_is_left_out_is_named() -> Resu
         let remote = Remote::folder("db");
         let site = begun(&stage, &remote, json!({"rcloneDestPath": ""})).await?;
         remote.tell(&site).await?;
-        for (field, purpose) in [
+        let fields = [
             ("rcloneDestPath", "the bucket, or the path"),
             ("rcloneConfigSection", "the section of rclone.conf"),
             ("rcloneConfig", "the Secret that holds rclone.conf"),
-        ] {
-            for value in [json!(""), Value::Null] {
+        ];
+        // One field after the other, so that each has to be told anew.
+        for value in [json!(""), Value::Null] {
+            for (field, purpose) in fields {
                 let without = json!({field: value});
                 let source = remote.source("copy", "data", without.clone());
                 site.apply(manually(source, "once")).await?;

@@ -36,6 +36,18 @@ fn hasty(remote: &Remote) -> Remote {
         .with_key("RCLONE_RETRIES", "1")
 }
 
+/// Adds a file to the volume, and tells the site to send it in several parts.
+async fn with_a_file_in_parts(site: &Site, data: &Volume, remote: Remote) -> Result<Remote> {
+    let remote = remote
+        .with_key("RCLONE_S3_UPLOAD_CUTOFF", "8Mi")
+        .with_key("RCLONE_S3_CHUNK_SIZE", "5Mi");
+    remote.tell(site).await?;
+    let big = corpus::noise(24 << 20, 3);
+    data.edit(|folder| Ok(std::fs::write(folder.join("big"), &big)?))
+        .await?;
+    Ok(remote)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_refuses_is_told_by_its_reason_at_both_ends_and_used_when_it_no_longer_does()
 -> Result<()> {
@@ -132,15 +144,7 @@ async fn an_upload_that_is_cut_in_the_middle_of_its_parts_is_finished_whole() ->
     let place = needs::STORE.shared(Who::Caller).await?;
     scenario(place, "rclone-cut", |stage| async move {
         let (site, data, store, remote) = begun(&stage).await?;
-        let remote = remote
-            .with_key("RCLONE_S3_UPLOAD_CUTOFF", "8Mi")
-            .with_key("RCLONE_S3_CHUNK_SIZE", "5Mi");
-        remote.tell(&site).await?;
-        data.edit(|folder| {
-            let big = folder.join("big");
-            Ok(std::fs::write(big, corpus::noise(24 << 20, 3))?)
-        })
-        .await?;
+        let remote = with_a_file_in_parts(&site, &data, remote).await?;
         let tree = data.tree().await?;
         store.misbehave(Fault::cut().on(Kind::Part).after(2).times(2));
         send(&site, &remote, "once").await?;
@@ -155,17 +159,7 @@ async fn an_upload_of_which_every_part_is_cut_is_told_and_finished_when_none_is(
     let place = needs::STORE.shared(Who::Caller).await?;
     scenario(place, "rclone-always-cut", |stage| async move {
         let (site, data, store, remote) = begun(&stage).await?;
-        let remote = hasty(&remote)
-            .with_key("RCLONE_S3_UPLOAD_CUTOFF", "8Mi")
-            .with_key("RCLONE_S3_CHUNK_SIZE", "5Mi");
-        remote.tell(&site).await?;
-        data.edit(|folder| {
-            Ok(std::fs::write(
-                folder.join("big"),
-                corpus::noise(24 << 20, 3),
-            )?)
-        })
-        .await?;
+        let remote = with_a_file_in_parts(&site, &data, hasty(&remote)).await?;
         store.misbehave(Fault::cut().on(Kind::Part));
         site.apply(manually(remote.source("copy", "data", json!({})), "once"))
             .await?;

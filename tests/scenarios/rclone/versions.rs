@@ -154,11 +154,12 @@ async fn holds(store: &ObjectStore) -> Result<()> {
     .await
 }
 
-/// Waits until the status of a source tells, from rclone's own statistics, that a part of the files is sent.
-async fn shows_how_far_it_is(site: &Site) -> Result<()> {
+/// Waits until the status of the source or destination `copy` tells, from rclone's own statistics, that a part of the files
+/// has gone or come.
+async fn shows_how_far_it_is(site: &Site, kind: &str) -> Result<()> {
     let what = "progress in the midst of the files";
     site.within(SYNC_CAP)
-        .wait("ReplicationSource", "copy", what, |object| {
+        .wait(kind, "copy", what, |object| {
             let count = |name: &str| {
                 object
                     .pointer(&format!("/status/progress/{name}"))?
@@ -171,33 +172,55 @@ async fn shows_how_far_it_is(site: &Site) -> Result<()> {
         .await
 }
 
-/// Makes version one the image of the destination `copy`, and gives its name.
-async fn has_one(site: &Site, remote: &Remote) -> Result<String> {
-    let object = receive(site, remote, "one").await?;
-    Ok(text(&object, "/status/latestImage/name")
-        .context("no image")?
-        .to_owned())
+/// A source whose store holds it back in the midst of sending version two, and a destination that has version one.
+struct Upload {
+    site: Site,
+    store: ObjectStore,
+    remote: Remote,
+    /// The image of version one.
+    image: String,
+    two: Tree,
 }
 
-/// Asks the destination `copy` for version two, which must wait for it with this image.
-async fn keeps_meanwhile(site: &Site, remote: &Remote, image: &str) -> Result<()> {
-    site.apply(manually(remote.destination("copy", json!({})), "two"))
-        .await?;
-    waits(site, "copy").await?;
-    let now = site.get("ReplicationDestination", "copy").await?;
-    ensure!(
-        text(&now, "/status/latestImage/name") == Some(image),
-        "{now}"
-    );
-    Ok(())
-}
+impl Upload {
+    async fn held(stage: &Stage) -> Result<Self> {
+        let (site, data, store, remote) = begun(stage).await?;
+        let object = receive(&site, &remote, "one").await?;
+        let image = text(&object, "/status/latestImage/name").context("no image")?;
+        let two = version(&data, "version two").await?;
+        store.misbehave(Fault::hold().on(Kind::Put).at("/db/").after(20));
+        site.apply(manually(remote.source("copy", "data", json!({})), "two"))
+            .await?;
+        holds(&store).await?;
+        Ok(Self {
+            image: image.to_owned(),
+            site,
+            store,
+            remote,
+            two,
+        })
+    }
 
-/// Waits for version two at both ends.
-async fn ends_with_two(site: &Site, image: &str, two: &Tree) -> Result<()> {
-    synced(site, "copy", "two").await?;
-    received(site, "copy", "two").await?;
-    let (_, copy) = next_image(site, Some(image)).await?;
-    must_be_alike(two, &copy)
+    /// Asks the destination for version two, for which it must wait with the image that it has.
+    async fn keeps_the_image_meanwhile(&self) -> Result<()> {
+        let site = &self.site;
+        let destination = self.remote.destination("copy", json!({}));
+        site.apply(manually(destination, "two")).await?;
+        waits(site, "copy").await?;
+        let now = site.get("ReplicationDestination", "copy").await?;
+        let image = text(&now, "/status/latestImage/name");
+        ensure!(image == Some(&self.image), "{now}");
+        Ok(())
+    }
+
+    /// Lets the source go on, and waits for version two at both ends.
+    async fn ends(self) -> Result<()> {
+        self.store.behave();
+        synced(&self.site, "copy", "two").await?;
+        received(&self.site, "copy", "two").await?;
+        let (_, copy) = next_image(&self.site, Some(&self.image)).await?;
+        must_be_alike(&self.two, &copy)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,17 +228,10 @@ async fn a_destination_that_runs_while_the_source_uploads_waits_for_the_whole_ve
 {
     let place = needs::STORE.shared(Who::Caller).await?;
     scenario(place, "rclone-upload", |stage| async move {
-        let (site, data, store, remote) = begun(&stage).await?;
-        let image = has_one(&site, &remote).await?;
-        let tree = version(&data, "version two").await?;
-        store.misbehave(Fault::hold().on(Kind::Put).at("/db/").after(20));
-        site.apply(manually(remote.source("copy", "data", json!({})), "two"))
-            .await?;
-        holds(&store).await?;
-        shows_how_far_it_is(&site).await?;
-        keeps_meanwhile(&site, &remote, &image).await?;
-        store.behave();
-        ends_with_two(&site, &image, &tree).await
+        let upload = Upload::held(&stage).await?;
+        shows_how_far_it_is(&upload.site, "ReplicationSource").await?;
+        upload.keeps_the_image_meanwhile().await?;
+        upload.ends().await
     })
     .await
 }
@@ -231,6 +247,7 @@ async fn a_source_that_uploads_while_a_destination_fetches_leaves_it_one_whole_v
         site.apply(manually(remote.destination("copy", json!({})), "once"))
             .await?;
         holds(&store).await?;
+        shows_how_far_it_is(&site, "ReplicationDestination").await?;
         let two = version(&data, "version two").await?;
         send(&site, &remote, "two").await?;
         store.behave();
@@ -250,17 +267,10 @@ async fn a_source_that_dies_in_the_middle_of_an_upload_leaves_nothing_to_take_an
 -> Result<()> {
     let place = needs::STORE.shared(Who::Caller).await?;
     scenario(place, "rclone-broken", |stage| async move {
-        let (site, data, store, remote) = begun(&stage).await?;
-        let image = has_one(&site, &remote).await?;
-        let tree = version(&data, "version two").await?;
-        store.misbehave(Fault::hold().on(Kind::Put).at("/db/").after(20));
-        site.apply(manually(remote.source("copy", "data", json!({})), "two"))
-            .await?;
-        holds(&store).await?;
-        kill_the_sources_pod(&site).await?;
-        keeps_meanwhile(&site, &remote, &image).await?;
-        store.behave();
-        ends_with_two(&site, &image, &tree).await
+        let upload = Upload::held(&stage).await?;
+        kill_the_sources_pod(&upload.site).await?;
+        upload.keeps_the_image_meanwhile().await?;
+        upload.ends().await
     })
     .await
 }
