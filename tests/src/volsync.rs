@@ -69,7 +69,9 @@ pub async fn refuses_an_emptied_volume(east: &Site, source: Value, data: &Volume
     let counted = patient
         .wait("ReplicationSource", "copy", "its failure counted", counted)
         .await?;
-    ensure!(counted.contains("\"failures\""), "{counted}");
+    for part in ["failures", "cause"] {
+        ensure!(counted.contains(&format!("\"{part}\"")), "{counted}");
+    }
     Ok(())
 }
 

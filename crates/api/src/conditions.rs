@@ -35,6 +35,9 @@ pub const RECONCILE_COMPLETE: &str = "ReconcileComplete";
 /// Reason of `Reconciled=False`; the message says what failed.
 pub const RECONCILE_ERROR: &str = "ReconcileError";
 
+/// What stands between what goes on and the cause of the try before.
+const FAILED_BEFORE: &str = "; the try before failed";
+
 /// Longest message that the schema admits, in characters; bytes are counted here, which is never more.
 const LONGEST_MESSAGE: usize = 32_768;
 
@@ -100,6 +103,24 @@ pub fn sync_in_progress(generation: Option<i64>) -> NewCondition {
         "Synchronization in-progress",
         generation,
     )
+}
+
+/// The message of a run that goes on after `failures` tries in a row have failed, the last of them for `cause`; `doing` is
+/// what it says else.
+pub fn after_failures(doing: &str, failures: u32, cause: &str) -> String {
+    if failures > 1 {
+        format!("{doing}{FAILED_BEFORE} ({failures} in a row): {cause}")
+    } else {
+        format!("{doing}{FAILED_BEFORE}: {cause}")
+    }
+}
+
+/// Takes the words of [`after_failures`] apart: what goes on, and why the try before failed.
+pub fn without_failures(message: &str) -> (&str, Option<&str>) {
+    let Some((doing, before)) = message.split_once(FAILED_BEFORE) else {
+        return (message, None);
+    };
+    (doing, before.split_once(": ").map(|(_, cause)| cause))
 }
 
 /// The next run waits for its time.
@@ -210,7 +231,8 @@ fn truth(holds: bool) -> &'static str {
     if holds { "True" } else { "False" }
 }
 
-fn bounded(mut message: String) -> String {
+/// The beginning of a message, as much of it as the schema admits.
+pub fn bounded(mut message: String) -> String {
     message.truncate(crate::report::head(&message, LONGEST_MESSAGE).len());
     message
 }

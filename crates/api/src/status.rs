@@ -63,13 +63,16 @@ pub struct Progress {
     pub files_total: Option<i64>,
 }
 
-/// Failures in a row and when the next try is due.
+/// Failures in a row, why the last of them failed, and when the next try is due.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Retry {
     /// Failed tries since the last success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failures: Option<i32>,
+    /// Why the last of them failed, until the spec or the configuration of its store changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     /// When the next try begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_attempt: Option<Time>,

@@ -64,6 +64,26 @@ fn the_reasons_and_messages_are_those_that_volsync_users_know() {
 }
 
 #[test]
+fn why_the_try_before_failed_stands_behind_what_goes_on_and_can_be_told_from_it() {
+    let doing = conditions::sync_in_progress(None).message;
+    let cause = "the source mover failed (PeerUnreachable): no answer";
+    let once = conditions::after_failures(&doing, 1, cause);
+    assert_eq!(
+        once,
+        format!("Synchronization in-progress; the try before failed: {cause}")
+    );
+    let thrice = conditions::after_failures(&doing, 3, cause);
+    assert_eq!(
+        thrice,
+        format!("Synchronization in-progress; the try before failed (3 in a row): {cause}")
+    );
+    let told = (doing.as_str(), Some(cause));
+    assert_eq!(conditions::without_failures(&once), told);
+    assert_eq!(conditions::without_failures(&thrice), told);
+    assert_eq!(conditions::without_failures(&doing), (doing.as_str(), None));
+}
+
+#[test]
 fn the_time_moves_only_when_the_status_changes() {
     let mut list = Vec::new();
     assert!(conditions::set(

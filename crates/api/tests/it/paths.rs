@@ -251,6 +251,7 @@ const GROUPS: &[(&str, &str)] = &[
         +progress.filesDone integer/int64
         +progress.filesTotal integer/int64
         +retry.failures integer/int32
+        +retry.cause string
         +retry.nextAttempt string/date-time
         +rclone.generation string
         +rclone.volume string

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
-use syncline_api::conditions::PRESERVED;
+use syncline_api::conditions::{PRESERVED, without_failures};
 use syncline_api::movers::TriggerSpec;
 use syncline_api::status::{Progress, Retry};
 use syncline_api::{GoDuration, ReplicationDestination, ReplicationSource};
@@ -182,7 +182,11 @@ fn of_source(source: &ReplicationSource) -> Relationship {
         ..condition(
             &status.conditions,
             spec.paused == Some(true),
-            (status.retry.as_ref(), status.progress.is_some()),
+            &Tries {
+                retry: status.retry.as_ref(),
+                runs: status.progress.is_some(),
+                succeeded: status.last_sync_time.is_some(),
+            },
         )
     }
 }
@@ -198,8 +202,12 @@ fn of_destination(destination: &ReplicationDestination, sending: &[String]) -> R
         ("external", spec.external.is_some()),
     ];
     let paused = spec.paused == Some(true);
-    let tries = (status.retry.as_ref(), status.progress.is_some());
-    let mut general = condition(&status.conditions, paused, tries);
+    let tries = Tries {
+        retry: status.retry.as_ref(),
+        runs: status.progress.is_some(),
+        succeeded: status.last_sync_time.is_some(),
+    };
+    let mut general = condition(&status.conditions, paused, &tries);
     let own = status
         .rsync
         .as_ref()
@@ -233,14 +241,15 @@ fn of_destination(destination: &ReplicationDestination, sending: &[String]) -> R
     }
 }
 
-/// Whether `Synchronizing` says that a run is under way, and nothing more.
+/// Whether `Synchronizing` says that a run is under way, and nothing more of it.
 fn only_runs(conditions: &[Condition]) -> bool {
     let usual = syncline_api::conditions::sync_in_progress(None);
     conditions
         .iter()
         .find(|condition| condition.type_ == SYNCHRONIZING)
         .is_some_and(|condition| {
-            condition.reason == usual.reason && condition.message == usual.message
+            condition.reason == usual.reason
+                && without_failures(&condition.message).0 == usual.message
         })
 }
 
@@ -274,38 +283,58 @@ fn address(address: Option<&str>, port: Option<i32>) -> Option<String> {
         .map(|address| port.map_or_else(|| address.to_owned(), |port| format!("{address}:{port}")))
 }
 
-/// State and trouble from the conditions; everything else is filled in by the caller. Of the tries: what is known of those
-/// that failed, and whether another is under way.
-fn condition(
-    conditions: &[Condition],
-    paused: bool,
-    (retry, runs): (Option<&Retry>, bool),
-) -> Relationship {
+/// What is known of a replication's tries.
+struct Tries<'a> {
+    /// Those that failed.
+    retry: Option<&'a Retry>,
+    /// Another one is under way.
+    runs: bool,
+    /// One has succeeded, whenever that was.
+    succeeded: bool,
+}
+
+/// What is wrong: what the condition complains of, or else what is known of the tries that failed.
+fn trouble(synchronizing: Option<&Condition>, tries: &Tries<'_>) -> Option<String> {
+    let failures = tries.retry.and_then(|retry| retry.failures);
+    let failures = failures.filter(|failures| *failures > 0).map(failed);
+    if let Some(condition) = synchronizing.filter(|condition| condition.reason == ERROR) {
+        let message = &condition.message;
+        return Some(match failures {
+            Some(failed) if tries.runs => format!("{message} ({failed}; another is under way)"),
+            Some(failed) => format!("{message} ({failed})"),
+            None => message.clone(),
+        });
+    }
+    let told = synchronizing.and_then(|condition| without_failures(&condition.message).1);
+    let cause = told.or_else(|| tries.retry?.cause.as_deref());
+    let counted = failures.map(|failed| {
+        if tries.succeeded {
+            format!("{failed} since the last success")
+        } else {
+            format!("{failed}, no success yet")
+        }
+    });
+    match (counted, cause) {
+        (Some(counted), Some(cause)) => Some(format!("{counted}: {cause}")),
+        // Where the definitions have no field for the count, and for a run's first pods.
+        (None, Some(cause)) => Some(format!("the try before failed: {cause}")),
+        (counted, None) => counted,
+    }
+}
+
+/// State and trouble from the conditions; everything else is filled in by the caller.
+fn condition(conditions: &[Condition], paused: bool, tries: &Tries<'_>) -> Relationship {
     let synchronizing = conditions
         .iter()
         .find(|condition| condition.type_ == SYNCHRONIZING);
     let state =
         synchronizing.map_or_else(|| "New".to_owned(), |condition| condition.reason.clone());
-    let tries = retry
-        .and_then(|retry| retry.failures)
-        .filter(|failures| *failures > 0);
-    let complaint = synchronizing
-        .filter(|condition| condition.reason == ERROR)
-        .map(|condition| condition.message.clone());
-    let trouble = match (complaint, tries) {
-        (Some(message), Some(tries)) if runs => Some(format!(
-            "{message} ({}; another is under way)",
-            failed(tries)
-        )),
-        (Some(message), Some(tries)) => Some(format!("{message} ({})", failed(tries))),
-        (Some(message), None) => Some(message),
-        (None, Some(tries)) => Some(format!("{} since the last success", failed(tries))),
-        (None, None) => None,
-    };
     let usual = syncline_api::conditions::sync_in_progress(None);
     let waits = synchronizing
-        .filter(|condition| condition.reason == usual.reason && condition.message != usual.message)
-        .map(|condition| condition.message.clone());
+        .filter(|condition| condition.reason == usual.reason)
+        .map(|condition| without_failures(&condition.message).0)
+        .filter(|doing| *doing != usual.message)
+        .map(str::to_owned);
     Relationship {
         waits,
         state: if paused {
@@ -313,7 +342,7 @@ fn condition(
         } else {
             state
         },
-        trouble,
+        trouble: trouble(synchronizing, tries),
         unpreserved: conditions
             .iter()
             .find(|condition| condition.type_ == PRESERVED && condition.status == "False")
@@ -406,147 +435,4 @@ fn span(duration: SignedDuration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::printer::{Widths, aligned};
-
-    fn drawn(all: &[Relationship]) -> String {
-        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
-        aligned(&table(all, now), &mut Widths::default()).join("\n")
-    }
-
-    fn source() -> ReplicationSource {
-        serde_json::from_value(json!({
-            "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource",
-            "metadata": {"name": "database", "namespace": "east"},
-            "spec": {"sourcePVC": "database", "trigger": {"schedule": "*/5 * * * *"}, "rsync": {"copyMethod": "Clone", "address": "10.0.0.1"}},
-            "status": {
-                "lastSyncTime": "2026-11-21T11:58:30Z", "lastSyncDuration": "7.774288635s", "nextSyncTime": "2026-11-21T12:05:00Z",
-                "progress": {"phase": "Transferring", "bytesDone": 50, "bytesTotal": 200},
-                "conditions": [{"type": "Synchronizing", "status": "True", "reason": "SyncInProgress", "message": "Synchronization in-progress", "lastTransitionTime": "2026-11-21T11:00:00Z"}],
-            },
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn a_running_source_shows_how_far_it_is() {
-        insta::assert_snapshot!(drawn(&[of_source(&source())]), @r"
-        NAMESPACE   KIND     NAME       MOVER   STATE            LAST SYNC   TOOK   NEXT SYNC   PROGRESS           ADDRESS
-        east        Source   database   rsync   SyncInProgress   90s ago     7.7s   in 5m       Transferring 25%   to 10.0.0.1
-        ");
-    }
-
-    #[test]
-    fn trouble_is_told_with_the_number_of_tries() {
-        let mut source = source();
-        source.status = serde_json::from_value(json!({
-            "retry": {"failures": 3},
-            "conditions": [{"type": "Synchronizing", "status": "False", "reason": "Error", "message": "there is no Secret keys", "lastTransitionTime": "2026-11-21T11:00:00Z"}],
-        }))
-        .unwrap();
-        let one = of_source(&source);
-        assert_eq!(
-            one.trouble.as_deref(),
-            Some("there is no Secret keys (3 failed tries)")
-        );
-        assert_eq!(one.state, "Error");
-        source.status.as_mut().unwrap().progress = Some(Progress::default());
-        assert_eq!(
-            of_source(&source).trouble.as_deref(),
-            Some("there is no Secret keys (3 failed tries; another is under way)")
-        );
-    }
-
-    #[test]
-    fn both_ends_of_a_path_in_a_store_show_it_and_what_is_waited_for_there() {
-        let waits = "Synchronization in-progress: waiting for a first version at s3:bucket/typo";
-        let source: ReplicationSource = serde_json::from_value(json!({
-            "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationSource",
-            "metadata": {"name": "database", "namespace": "east"},
-            "spec": {"rclone": {"rcloneConfigSection": "s3", "rcloneDestPath": "bucket/db"}},
-        }))
-        .unwrap();
-        let destination: ReplicationDestination = serde_json::from_value(json!({
-            "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationDestination",
-            "metadata": {"name": "database", "namespace": "west"},
-            "spec": {"rclone": {"rcloneConfigSection": "s3", "rcloneDestPath": "bucket/typo"}},
-            "status": {
-                "progress": {"phase": "Waiting"},
-                "conditions": [{"type": "Synchronizing", "status": "True", "reason": "SyncInProgress", "message": waits, "lastTransitionTime": "2026-11-21T11:00:00Z"}],
-            },
-        }))
-        .unwrap();
-        let destination = of_destination(&destination, &[]);
-        assert_eq!(destination.waits.as_deref(), Some(waits));
-        insta::assert_snapshot!(drawn(&[of_source(&source), destination]), @r"
-        NAMESPACE   KIND          NAME       MOVER    STATE            LAST SYNC   TOOK   NEXT SYNC   PROGRESS   ADDRESS
-        east        Source        database   rclone   New              never       -      -           -          to s3:bucket/db
-        west        Destination   database   rclone   SyncInProgress   never       -      -           Waiting    from s3:bucket/typo
-        ");
-    }
-
-    #[test]
-    fn what_was_not_preserved_is_told() {
-        let mut source = source();
-        let with = |status: &str| {
-            serde_json::from_value(json!({
-                "conditions": [{"type": "Preserved", "status": status, "reason": "X", "message": "owners", "lastTransitionTime": "2026-11-21T11:00:00Z"}],
-            }))
-            .unwrap()
-        };
-        source.status = with("False");
-        assert_eq!(of_source(&source).unpreserved.as_deref(), Some("owners"));
-        source.status = with("True");
-        assert_eq!(of_source(&source).unpreserved, None);
-    }
-
-    #[test]
-    fn a_destination_shows_where_it_listens() {
-        let destination: ReplicationDestination = serde_json::from_value(json!({
-            "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationDestination",
-            "metadata": {"name": "database", "namespace": "west"}, "spec": {"rsync": {}, "paused": true},
-            "status": {"rsync": {"address": "127.96.0.7", "port": 2022}},
-        }))
-        .unwrap();
-        insta::assert_snapshot!(drawn(&[of_destination(&destination, &[])]), @r"
-        NAMESPACE   KIND          NAME       MOVER   STATE          LAST SYNC   TOOK   NEXT SYNC   PROGRESS   ADDRESS
-        west        Destination   database   rsync   New (paused)   never       -      -           -          127.96.0.7:2022
-        ");
-    }
-
-    #[test]
-    fn a_destination_without_a_running_transfer_is_listening() {
-        let with = |message: &str| -> ReplicationDestination {
-            serde_json::from_value(json!({
-                "apiVersion": "volsync.backube/v1alpha1", "kind": "ReplicationDestination",
-                "metadata": {"name": "database", "namespace": "west"}, "spec": {"rsync": {}},
-                "status": {
-                    "rsync": {"address": "10.0.0.1", "port": 2022},
-                    "conditions": [{"type": "Synchronizing", "status": "True", "reason": "SyncInProgress", "message": message, "lastTransitionTime": "2026-11-21T11:00:00Z"}],
-                },
-            }))
-            .unwrap()
-        };
-        let idle = with("Synchronization in-progress");
-        assert_eq!(of_destination(&idle, &[]).state, "Listening");
-        let sending = sending(&[source()]);
-        assert_eq!(of_destination(&idle, &sending).state, "SyncInProgress");
-        let held = with("Waiting for an address of the mover's Service");
-        assert_eq!(of_destination(&held, &[]).state, "SyncInProgress");
-    }
-
-    #[test]
-    fn a_schedule_that_rests_is_remarked_upon_and_one_try_is_one() {
-        let mut source = source();
-        assert_eq!(of_source(&source).remark, None);
-        source.spec.trigger.as_mut().unwrap().manual = Some("once".to_owned());
-        assert!(of_source(&source).remark.is_some());
-        assert_eq!(
-            (failed(1), failed(2)),
-            ("1 failed try".to_owned(), "2 failed tries".to_owned())
-        );
-    }
-}
+mod tests;

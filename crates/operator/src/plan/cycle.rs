@@ -218,6 +218,7 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
         // Nothing is in flight, and what was corrected may be what kept it.
         sweep(draft, input, After::Failure);
         rclone::begin_anew(draft, input);
+        draft.forget_cause();
         return draft.say(conditions::sync_in_progress(input.subject.generation));
     }
     rclone::tell_waiting(draft, input, footing.wish(), job);
@@ -242,8 +243,9 @@ fn is_told(input: &Input<'_>, fault: &Fault) -> bool {
 }
 
 /// What made a source's first tries within the Job fail, until one of them gets data across: three tries may take long,
-/// and whoever mistyped an address should not wait for them. A destination that listens again, or waits again for a new
-/// version, has nothing to show before its source comes back, so there an earlier failure says nothing.
+/// and whoever mistyped an address should not wait for them. From then on it stands behind what goes on. A destination that
+/// listens again, or waits again for a new version, has nothing to show before its source comes back, so there an earlier
+/// failure says nothing.
 fn failing(draft: &mut Draft<'_>, input: &Input<'_>) -> Option<Fault> {
     let moves = input
         .world
@@ -256,12 +258,17 @@ fn failing(draft: &mut Draft<'_>, input: &Input<'_>) -> Option<Fault> {
             Ok(wish) => wish.mover() == Mover::Rsync || rclone::waits_for_versions(wish),
             Err(_) => true,
         };
-    if moves || waits {
+    if waits {
         return None;
     }
     let words = outcome::failed_words(input)?;
+    let fault = words.fault(input);
+    if moves {
+        draft.follows(&fault);
+        return None;
+    }
     draft.state.latest_mover_status = Some(words.status(MoverResult::Failed));
-    Some(words.fault(input))
+    Some(fault)
 }
 
 fn succeeded(
@@ -375,6 +382,7 @@ fn fail(draft: &mut Draft<'_>, input: &Input<'_>, words: &Words, fault: &Fault) 
     let next = to_second(input.now() + wait + SignedDuration::from_millis(999));
     draft.state.retry = Some(Retry {
         failures: i32::try_from(failures).ok(),
+        cause: Some(conditions::bounded(fault.to_string())),
         next_attempt: Some(Time(next)),
     });
     draft.state.latest_mover_status = Some(words.status(MoverResult::Failed));
@@ -402,18 +410,30 @@ fn must_wait(draft: &mut Draft<'_>, input: &Input<'_>) -> bool {
     else {
         return false;
     };
-    let told = state
-        .condition(names_of::SYNCHRONIZING)
-        .and_then(|condition| condition.observed_generation);
-    let changed = told != input.subject.generation || rclone::is_reconfigured(input);
-    if input.now() >= next.0 || input.world.called || changed {
+    if input.now() >= next.0 || input.world.called || is_corrected(input) {
         return false;
     }
     draft.wake(next.0);
+    if let Some((_, cause)) = state.failed_before() {
+        // Whatever else was wrong meanwhile is not any more.
+        draft.complain(cause);
+    }
     true
 }
 
+/// Whether the spec, or the configuration of a store, is another one than that which the status speaks of.
+fn is_corrected(input: &Input<'_>) -> bool {
+    let state = &input.subject.state;
+    let told = state
+        .condition(names_of::SYNCHRONIZING)
+        .and_then(|condition| condition.observed_generation);
+    told != input.subject.generation || rclone::is_reconfigured(input)
+}
+
 fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
+    if is_corrected(input) {
+        draft.forget_cause();
+    }
     let (wish, standing) = match footing {
         Footing::Firm(wish, standing) => (*wish, standing),
         Footing::Faulty(_, fault) => return draft.complain(&fault.to_string()),

@@ -21,6 +21,8 @@ pub(super) struct Draft<'a> {
     pub(super) state: State,
     /// What a run waits for longer than it should.
     waits: Option<String>,
+    /// Why a try failed that the present one follows within the same Job.
+    failed: Option<String>,
 }
 
 impl<'a> Draft<'a> {
@@ -30,6 +32,7 @@ impl<'a> Draft<'a> {
             plan: Plan::default(),
             state: state(input),
             waits: None,
+            failed: None,
         }
     }
 
@@ -38,14 +41,22 @@ impl<'a> Draft<'a> {
         self.waits = Some(what);
     }
 
-    /// Says what is going on, with nothing wrong.
-    pub(super) fn say(&mut self, mut synchronizing: NewCondition) {
-        let generation = self.input.subject.generation;
-        if synchronizing.reason == conditions::SYNC_IN_PROGRESS
-            && let Some(waits) = self.waits.take()
-        {
-            synchronizing.message = waits;
+    /// Lets what is said of a run in progress have the cause of the Job's try before.
+    pub(super) fn follows(&mut self, failed: &Fault) {
+        self.failed = Some(failed.to_string());
+    }
+
+    /// Lets nothing be said of the last failed try any more: what is tried next is something else.
+    pub(super) fn forget_cause(&mut self) {
+        if let Some(retry) = self.state.retry.as_mut() {
+            retry.cause = None;
         }
+    }
+
+    /// Says what is going on, with nothing wrong.
+    pub(super) fn say(&mut self, synchronizing: NewCondition) {
+        let generation = self.input.subject.generation;
+        let synchronizing = self.in_full(synchronizing);
         conditions::set(&mut self.state.conditions, synchronizing, self.input.now());
         conditions::set(
             &mut self.state.conditions,
@@ -57,12 +68,32 @@ impl<'a> Draft<'a> {
     /// Says that data is moving while something else is wrong.
     pub(super) fn say_despite(&mut self, synchronizing: NewCondition, message: &str) {
         let generation = self.input.subject.generation;
+        let synchronizing = self.in_full(synchronizing);
         conditions::set(&mut self.state.conditions, synchronizing, self.input.now());
         conditions::set(
             &mut self.state.conditions,
             conditions::reconcile_error(generation, message),
             self.input.now(),
         );
+    }
+
+    /// What is going on, with what it waits for, and why the try before failed: while the next one lasts nothing else tells.
+    fn in_full(&mut self, mut synchronizing: NewCondition) -> NewCondition {
+        if synchronizing.reason == conditions::ERROR {
+            return synchronizing;
+        }
+        if synchronizing.reason == conditions::SYNC_IN_PROGRESS
+            && let Some(waits) = self.waits.take()
+        {
+            synchronizing.message = waits;
+        }
+        let failed = self.failed.take();
+        let before = failed.as_deref().map(|cause| (1, cause));
+        if let Some((failures, cause)) = before.or_else(|| self.state.failed_before()) {
+            synchronizing.message =
+                conditions::after_failures(&synchronizing.message, failures, cause);
+        }
+        synchronizing
     }
 
     /// Says what is wrong.

@@ -18,7 +18,7 @@ pub const MEMORY: &str = "syncline.dev/status";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Memory {
-    /// Failures in a row, and the next attempt.
+    /// Failures in a row, why the last of them was one, and the next attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
     /// Entries of the source at its last successful run.
@@ -132,6 +132,7 @@ mod tests {
         State {
             retry: failures.map(|failures| Retry {
                 failures: Some(failures),
+                cause: Some("no answer".to_owned()),
                 next_attempt: None,
             }),
             rsync: Some(RsyncState {

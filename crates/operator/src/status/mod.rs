@@ -238,6 +238,12 @@ impl State {
             .find(|condition| condition.type_ == kind)
     }
 
+    /// How many times in a row a run has failed, and why it did the last time, if that still says something.
+    pub fn failed_before(&self) -> Option<(u32, &str)> {
+        let cause = self.retry.as_ref()?.cause.as_deref()?;
+        Some((self.failures(), cause)).filter(|(failures, _)| *failures > 0)
+    }
+
     /// How many times in a row a run has failed.
     pub fn failures(&self) -> u32 {
         self.retry

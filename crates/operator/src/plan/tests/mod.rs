@@ -22,6 +22,7 @@ mod rclone_corrected;
 mod rclone_faults;
 mod rclone_place;
 mod rclone_waits;
+mod retries;
 mod source;
 mod stuck;
 mod trigger;
