@@ -1,4 +1,4 @@
-//! Ten wrong inputs: each gives a condition that names the cause, the object and the cure. None stops the operator.
+//! Ten wrong inputs: each gives a condition that names the cause, the object and the cure, and an event. None stops the operator.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use syncline_testkit::{Cluster, Site, Who, scenario};
 
 use crate::parts::{
     Peer, condition, fill_plain, image_after, manually, over, receiver, source, synced, text,
+    told_by_event,
 };
 
 /// A persistent fault must be told within two minutes.
@@ -55,7 +56,8 @@ async fn bad_source(name: &str, manifest: Value, parts: &'static [&'static str])
             let east = stage.site("east").await?;
             east.volume("data").await?;
             east.apply(manifest).await?;
-            told(&east, "ReplicationSource", "copy", parts).await
+            told(&east, "ReplicationSource", "copy", parts).await?;
+            told_by_event(&east, "copy", "InvalidSpec").await
         },
     )
     .await
@@ -138,7 +140,8 @@ async fn a_missing_volume_is_named() -> Result<()> {
                 "copy",
                 &["not-there", "PersistentVolumeClaim"],
             )
-            .await
+            .await?;
+            told_by_event(&west, "copy", "PersistentVolumeClaimMissing").await
         },
     )
     .await
@@ -158,6 +161,7 @@ async fn a_missing_secret_is_named_and_its_coming_is_heard() -> Result<()> {
             east.apply(manually(source("copy", "data", &peer, json!({})), "once"))
                 .await?;
             told(&east, "ReplicationSource", "copy", &["Secret", &peer.keys]).await?;
+            told_by_event(&east, "copy", "SecretMissing").await?;
             west.hand_over_secret(&peer.keys, &east).await?;
             synced(&east, "copy", "once").await?;
             Ok(())
@@ -173,7 +177,8 @@ async fn a_secret_without_a_key_is_named_with_the_key() -> Result<()> {
         east.volume("data").await?;
         east.apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "stringData": {"source": "x", "source.pub": "y"}})).await?;
         east.apply(source("copy", "data", &nobody(), json!({}))).await?;
-        told(&east, "ReplicationSource", "copy", &["keys", "destination.pub"]).await
+        told(&east, "ReplicationSource", "copy", &["keys", "destination.pub"]).await?;
+        told_by_event(&east, "copy", "SecretIncomplete").await
     })
     .await
 }

@@ -5,13 +5,12 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use syncline_testkit::scenario::Stage;
-use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Cluster, Site, Tree, Volume, Who, scenario};
 
 use crate::needs;
 use crate::parts::{
     Peer, fill_plain, image_after, manually, must_be_alike, over, put, receiver, source, synced,
-    text,
+    text, told_by_event,
 };
 
 /// A claim that is to be filled from the destination `copy`; `more` is laid over it.
@@ -32,28 +31,9 @@ fn when_missing(wish: &str) -> Value {
     json!({"metadata": {"annotations": {"syncline.dev/on-missing-image": wish}}})
 }
 
-/// Waits for an event about a claim.
-async fn told(site: &Site, claim: &str, reason: &str) -> Result<()> {
-    let what = format!("an event {reason} about {claim}");
-    wait_for(&what, site.cap, || async {
-        let events = site.list("Event").await?;
-        let found = events.iter().any(|event| {
-            let about =
-                text(event, "/involvedObject/name").or_else(|| text(event, "/regarding/name"));
-            about == Some(claim) && text(event, "/reason") == Some(reason)
-        });
-        Ok(if found {
-            Look::Done(())
-        } else {
-            Look::NotYet(format!("{} events", events.len()))
-        })
-    })
-    .await
-}
-
 /// Waits until nothing of the filling is left but its result.
 async fn must_be_finished(site: &Site, name: &str) -> Result<()> {
-    told(site, name, "VolSyncPopulatorFinished").await?;
+    told_by_event(site, name, "VolSyncPopulatorFinished").await?;
     let claim = site.get("PersistentVolumeClaim", name).await?;
     let uid = text(&claim, "/metadata/uid").context("a claim without uid")?;
     site.wait_gone("PersistentVolumeClaim", &format!("vs-prime-{uid}"))
@@ -152,7 +132,7 @@ async fn a_claim_made_before_the_image_waits_for_it_and_says_so() -> Result<()> 
     scenario(cluster, "fill-before", |stage| async move {
         let site = stage.site("early").await?;
         site.apply(claim("filled", json!({}))).await?;
-        told(
+        told_by_event(
             &site,
             "filled",
             "VolSyncPopulatorReplicationDestinationMissing",
@@ -160,7 +140,7 @@ async fn a_claim_made_before_the_image_waits_for_it_and_says_so() -> Result<()> 
         .await?;
         let pair = Pair::new(&stage).await?;
         pair.west.apply(claim("filled", json!({}))).await?;
-        told(
+        told_by_event(
             &pair.west,
             "filled",
             "VolSyncPopulatorReplicationDestinationNoLatestImage",
@@ -206,7 +186,7 @@ async fn an_image_that_a_claim_is_being_filled_from_outlives_the_next_sync() -> 
         pair.west
             .apply(claim("stuck", json!({"spec": {"storageClassName": class}})))
             .await?;
-        told(&pair.west, "stuck", "VolSyncPopulatorPVCCreated").await?;
+        told_by_event(&pair.west, "stuck", "VolSyncPopulatorPVCCreated").await?;
         put(&pair.data, "added", "between the two").await?;
         let (second, tree) = pair.sync("second", Some(&first)).await?;
         pair.west.apply(claim("filled", json!({}))).await?;
@@ -272,7 +252,7 @@ async fn without_an_image_a_claim_may_ask_to_be_given_up() -> Result<()> {
         pair.west
             .apply(claim("filled", when_missing("Fail")))
             .await?;
-        told(&pair.west, "filled", "VolSyncPopulatorError").await?;
+        told_by_event(&pair.west, "filled", "VolSyncPopulatorError").await?;
         let (_, tree) = pair.sync("once", None).await?;
         let stays = pair.west.get("PersistentVolumeClaim", "filled").await?;
         assert_eq!(text(&stays, "/status/phase"), Some("Pending"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use syncline_testkit::tree::Ignore;
+use syncline_testkit::wait::{Look, wait_for};
 use syncline_testkit::{Cluster, Site, Tree, Volume, corpus};
 
 /// How long a whole sync may take on a busy machine.
@@ -169,6 +170,25 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     conditions
         .iter()
         .find(|condition| text(condition, "/type") == Some(kind))
+}
+
+/// Waits for an event with this reason about the object of this name.
+pub async fn told_by_event(site: &Site, name: &str, reason: &str) -> Result<()> {
+    let what = format!("an event {reason} about {name}");
+    wait_for(&what, site.cap, || async {
+        let events = site.list("Event").await?;
+        let found = events.iter().any(|event| {
+            let about =
+                text(event, "/involvedObject/name").or_else(|| text(event, "/regarding/name"));
+            about == Some(name) && text(event, "/reason") == Some(reason)
+        });
+        Ok(if found {
+            Look::Done(())
+        } else {
+            Look::NotYet(format!("{} events", events.len()))
+        })
+    })
+    .await
 }
 
 /// Whether the condition has this status and reason.

@@ -195,6 +195,14 @@ pub fn find<'a>(list: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     list.iter().find(|condition| condition.type_ == type_)
 }
 
+/// Whether `list` says that something keeps runs from happening, in words that begin with these.
+pub fn complains_of(list: &[Condition], words: &str) -> bool {
+    find(list, SYNCHRONIZING).is_some_and(|found| {
+        let words = crate::report::head(words, LONGEST_MESSAGE);
+        found.reason == ERROR && found.message.starts_with(words)
+    })
+}
+
 /// Puts a condition into a list in the place of the one of the same type. `lastTransitionTime` moves to `now` only when
 /// the condition's status changes. Returns whether anything changed.
 pub fn set(list: &mut Vec<Condition>, new: NewCondition, now: Timestamp) -> bool {

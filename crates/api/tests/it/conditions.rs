@@ -114,6 +114,24 @@ fn the_time_moves_only_when_the_status_changes() {
 }
 
 #[test]
+fn a_complaint_is_known_by_how_it_begins() {
+    let mut list = Vec::new();
+    assert!(!conditions::complains_of(&list, "waiting for Secret a"));
+    conditions::set(
+        &mut list,
+        conditions::sync_error(Some(1), "waiting for Secret a; create it"),
+        at(10),
+    );
+    assert!(conditions::complains_of(&list, "waiting for Secret a"));
+    assert!(!conditions::complains_of(&list, "waiting for Secret b"));
+    let long = "ö".repeat(40_000);
+    conditions::set(&mut list, conditions::sync_error(Some(1), &long), at(20));
+    assert!(conditions::complains_of(&list, &long));
+    conditions::set(&mut list, conditions::cleaning_up(Some(1)), at(30));
+    assert!(!conditions::complains_of(&list, "Cleaning up"));
+}
+
+#[test]
 fn setting_what_is_already_there_changes_nothing() {
     let mut list = Vec::new();
     let error = conditions::sync_error(Some(1), &"ö".repeat(40_000));

@@ -131,7 +131,7 @@ fn go_on(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
         return launch(draft, input, footing);
     };
     if let Err(fault) = input.check_owned("Job", Some(&job.metadata)) {
-        return draft.complain(&fault.to_string());
+        return draft.complain_of(&fault);
     }
     if job.metadata.deletion_timestamp.is_some() {
         must_wait(draft, input);
@@ -222,7 +222,9 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
         return draft.say(conditions::sync_in_progress(input.subject.generation));
     }
     rclone::tell_waiting(draft, input, footing.wish(), job);
-    if let Some(fault) = stuck.as_ref().filter(|fault| !is_told(input, fault)) {
+    if let Some(fault) = &stuck
+        && !draft.is_told(&fault.beginning())
+    {
         let related = Some(reference("batch/v1", "Job", &job.metadata));
         draft.warn(fault.word(), "CreateMover", fault.to_string(), related);
     }
@@ -233,13 +235,6 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
         (None, Some(complaint)) => draft.say_despite(in_progress, &complaint),
         (None, None) => draft.say(in_progress),
     }
-}
-
-/// Whether the status says this already. The event came with the status then, and an operator that starts anew while a
-/// thousand are stuck does not repeat all of theirs.
-fn is_told(input: &Input<'_>, fault: &Fault) -> bool {
-    conditions::sync_error(input.subject.generation, &fault.to_string())
-        .is_in(&input.subject.state.conditions)
 }
 
 /// What made a source's first tries within the Job fail, until one of them gets data across: three tries may take long,
@@ -320,7 +315,7 @@ fn succeeded(
         }
         Ok(None) => draft.say(conditions::sync_in_progress(input.subject.generation)),
         Err(fault @ Fault::VolumeVanished { .. }) => fail(draft, input, &words, &fault),
-        Err(fault) => draft.complain(&fault.to_string()),
+        Err(fault) => draft.complain_of(&fault),
     }
 }
 
@@ -436,15 +431,15 @@ fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
     }
     let (wish, standing) = match footing {
         Footing::Firm(wish, standing) => (*wish, standing),
-        Footing::Faulty(_, fault) => return draft.complain(&fault.to_string()),
-        Footing::Invalid(invalid) => return draft.complain(&invalid.to_string()),
+        Footing::Faulty(_, fault) => return draft.complain_of(fault),
+        Footing::Invalid(invalid) => return draft.complain_of_spec(invalid),
     };
     if must_wait(draft, input) || !dismissed_others(draft, input) {
         return;
     }
     if let Some(until) = input.world.image_distrusted_until {
         draft.wake(until);
-        return draft.complain(&distrusted(input).to_string());
+        return draft.complain_of(&distrusted(input));
     }
     if !input.world.may_start {
         return hold(draft, input, wish);
@@ -459,7 +454,7 @@ fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
         Ok(data) => data,
         Err(fault) => {
             look_again(draft, input, &fault);
-            return draft.complain(&fault.to_string());
+            return draft.complain_of(&fault);
         }
     };
     draft.say(conditions::sync_in_progress(input.subject.generation));
@@ -541,11 +536,12 @@ fn rest(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
     }
     let (wish, pending) = match footing {
         Footing::Firm(wish, standing) => (*wish, standing.pending),
-        Footing::Faulty(_, fault) => return complain_at_rest(draft, &fault.to_string()),
-        Footing::Invalid(invalid) => return complain_at_rest(draft, &invalid.to_string()),
+        // What was due stays due, and a change of what is wrong has it looked at again.
+        Footing::Faulty(_, fault) => return draft.complain_of(fault),
+        Footing::Invalid(invalid) => return draft.complain_of_spec(invalid),
     };
     if let Err(fault) = check(input, &wish.volume).and_then(|()| check_extra(input, &wish.pod)) {
-        return complain_at_rest(draft, &fault.to_string());
+        return draft.complain_of(&fault);
     }
     if assessment.is_some_and(|assessment| assessment.due) {
         if pending {
@@ -561,11 +557,6 @@ fn rest(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
     if let Some(next) = draft.state.next_sync_time {
         draft.wake(next);
     }
-}
-
-/// Says what is wrong; what was due stays due, and an event tells when it can be.
-fn complain_at_rest(draft: &mut Draft<'_>, message: &str) {
-    draft.complain(message);
 }
 
 fn start(draft: &mut Draft<'_>, input: &Input<'_>, wish: &Validated) {

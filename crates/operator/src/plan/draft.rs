@@ -8,10 +8,12 @@ use serde_json::Value;
 use syncline_api::conditions::{self, NewCondition};
 use syncline_api::labels;
 
+use super::fault::INVALID_SPEC;
 use super::{Existing, Fault, Input, Kind, Note, Object, Plan};
 use crate::apply::FIELD_MANAGER;
 use crate::kinds::kind_of;
 use crate::status::State;
+use crate::validate::Invalid;
 
 /// A plan in the making, with the status that it will record.
 #[derive(Debug)]
@@ -100,6 +102,35 @@ impl<'a> Draft<'a> {
     pub(super) fn complain(&mut self, message: &str) {
         let synchronizing = conditions::sync_error(self.input.subject.generation, message);
         self.say_despite(synchronizing, message);
+    }
+
+    /// Says what keeps a run from beginning, or from its end, and in an event, too.
+    pub(super) fn complain_of(&mut self, fault: &Fault) {
+        let words = fault.to_string();
+        self.announce(fault.word(), &fault.beginning(), &words);
+        self.complain(&words);
+    }
+
+    /// Says what is wrong with the spec, and in an event, too.
+    pub(super) fn complain_of_spec(&mut self, invalid: &Invalid) {
+        let words = invalid.to_string();
+        self.announce(INVALID_SPEC, &words, &words);
+        self.complain(&words);
+    }
+
+    /// Plans the warning of a complaint that begins with these words, unless it is told, or an event of the same look has its
+    /// reason already.
+    fn announce(&mut self, reason: &'static str, beginning: &str, text: &str) {
+        let mut planned = self.plan.events.iter();
+        if !self.is_told(beginning) && planned.all(|note| note.reason != reason) {
+            self.warn(reason, "CreateMover", text.to_owned(), None);
+        }
+    }
+
+    /// Whether the status says already what begins with these words. The event came with the status then, and an operator
+    /// that starts anew while a thousand are kept from running does not repeat all of theirs.
+    pub(super) fn is_told(&self, beginning: &str) -> bool {
+        conditions::complains_of(&self.input.subject.state.conditions, beginning)
     }
 
     /// Wants to be looked at again at `at`, or earlier if that was wanted already. The past means at once.

@@ -2,6 +2,9 @@
 
 use syncline_api::names::{Mover, Side};
 
+/// The reason of the event that tells of a spec that only its author can correct.
+pub(super) const INVALID_SPEC: &str = "InvalidSpec";
+
 /// Something in the cluster that is not as it must be. The run goes on by itself when it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -397,16 +400,53 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The reason of the event that tells of a pod or a volume that does not come to be.
+    /// The reason of the event that tells of it.
     pub(super) fn word(&self) -> &'static str {
         match self {
+            Self::ClaimMissing { .. } => "PersistentVolumeClaimMissing",
+            Self::ClaimLost { .. } => "PersistentVolumeClaimLost",
+            Self::ClaimUnbound { .. } | Self::NothingToCopy { .. } => {
+                "PersistentVolumeClaimNotBound"
+            }
+            Self::SecretMissing { .. } | Self::ConfigMissing { .. } => "SecretMissing",
+            Self::SecretIncomplete { .. } | Self::ConfigIncomplete { .. } => "SecretIncomplete",
+            Self::SectionMissing { .. } => "SectionMissing",
+            Self::CertificateMissing { .. } => "CertificateMissing",
+            Self::CertificateIncomplete { .. } => "CertificateIncomplete",
+            Self::ServiceAccountMissing { .. } => "ServiceAccountMissing",
+            Self::MoverVolumeMissing { .. } => "MoverVolumeMissing",
+            Self::StorageClassMissing { .. } => "StorageClassMissing",
+            Self::SnapshotClassMissing { .. } => "VolumeSnapshotClassMissing",
+            Self::SnapshotFailed { .. } => "VolumeSnapshotFailed",
+            Self::NoAddress { .. } => "NoServiceAddressAssigned",
+            Self::NameConflict { .. } => "NameConflict",
             Self::PodStuck { word, .. } => word,
             Self::PodSecurity { .. } => "PodSecurityViolation",
             Self::PodRefused { .. } => "MoverPodRefused",
             Self::NodeLost { .. } => "NodeLost",
-            Self::ClaimUnbound { .. } => "PersistentVolumeClaimNotBound",
-            _ => "SyncFailed",
+            Self::ForeignImage { .. } => "MoverImageNotSyncline",
+            Self::OtherVolumeMode { .. }
+            | Self::DeviceNotCarried { .. }
+            | Self::NoDestination
+            | Self::CapacityTooSmall { .. }
+            | Self::CannotShrink { .. } => INVALID_SPEC,
+            Self::KeysNotMade { .. }
+            | Self::SnapshotsUnknown { .. }
+            | Self::NodeWithoutHostname { .. }
+            | Self::TransferFailed { .. }
+            | Self::VolumeVanished { .. } => "SyncFailed",
         }
+    }
+
+    /// How its message begins for as long as the cause is the same: a driver may have other words for each of its attempts.
+    pub(super) fn beginning(&self) -> String {
+        let mut text = self.to_string();
+        if matches!(self, Self::SnapshotFailed { .. })
+            && let Some(end) = text.find(" could not be made")
+        {
+            text.truncate(end);
+        }
+        text
     }
 
     /// The image of a mover is somebody else's.

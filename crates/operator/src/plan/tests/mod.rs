@@ -7,6 +7,7 @@
 )]
 
 mod block;
+mod complaints;
 mod crowd;
 mod destination;
 mod early;

@@ -266,6 +266,7 @@ fn recovers(model: &mut Model, tag: &str) {
         "at rest nothing is written"
     );
     assert_eq!(plan.wake, None);
+    assert!(plan.events.is_empty(), "{:?}", plan.events);
     assert!(model.names("Job").is_empty(), "nothing temporary is left");
 }
 
