@@ -1,27 +1,16 @@
 //! What went wrong, from rclone's exit codes and from its words.
 //!
-//! The words are those of rclone 1.75 and of the libraries in it; what is not recognised keeps its exit code and the last
-//! words as they are.
+//! The words are those of rclone 1.75 and of the libraries in it, names apart ([`words`]); what is not recognised keeps its
+//! exit code and the last words as they are.
 
-use std::borrow::Cow;
-use std::collections::VecDeque;
+mod words;
 
-use syncline_api::report::{Role, head, reason as api_reason, tail};
+use syncline_api::report::{Role, reason as api_reason};
 
-use crate::rclone::stats::OMISSIONS;
 use crate::report::{Fault, reason};
 use crate::tries::Again;
-
-/// Words of which so many are kept, newest last.
-const LINES_KEPT: usize = 40;
-/// How much of rclone's words a message quotes, in bytes.
-const LONGEST_QUOTE: usize = 320;
-/// The same of what went before a cause, where that is told apart.
-const LONGEST_BEFORE: usize = 160;
-/// What follows the address of a request in Go's chains of errors.
-const ADDRESS: (&str, &str) = ("\"http", "\": ");
-/// What a cause follows, or begins with, in other chains of rclone's libraries: the words, and whether they are part of it.
-const CAUSES: [(&str, bool); 2] = [("api error ", true), ("couldn't connect SSH: ", false)];
+pub(crate) use words::LastWords;
+use words::{LONGEST_BEFORE, Told, parted, quote, shortened};
 
 /// rclone's exit code when a folder is not there.
 pub(crate) const FOLDER_NOT_FOUND: i32 = 3;
@@ -75,48 +64,6 @@ impl From<Fault> for Setback {
             fault,
             next: Next::GiveUp,
         }
-    }
-}
-
-/// The last errors that rclone told, secrets hidden.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LastWords {
-    lines: VecDeque<String>,
-}
-
-impl LastWords {
-    pub(crate) fn hear(&mut self, line: &str) {
-        if self.lines.len() == LINES_KEPT {
-            // The first errors tell more than those in the middle.
-            self.lines.remove(LINES_KEPT / 2);
-        }
-        self.lines.push_back(line.to_owned());
-    }
-
-    /// The line that has one of `words`, whatever its case.
-    fn with(&self, words: &[&str]) -> Option<&str> {
-        self.lines
-            .iter()
-            .find(|line| {
-                let line = line.to_ascii_lowercase();
-                words.iter().any(|word| line.contains(word))
-            })
-            .map(String::as_str)
-    }
-
-    /// Is `word` among them?
-    pub(crate) fn has(&self, word: &str) -> bool {
-        self.lines.iter().any(|line| line.contains(word))
-    }
-
-    /// The line about an entry that a listing leaves out.
-    pub(crate) fn omission(&self) -> Option<&str> {
-        let is_one = |line: &&String| OMISSIONS.iter().any(|words| line.contains(words));
-        self.lines.iter().find(is_one).map(String::as_str)
-    }
-
-    fn last(&self) -> Option<&str> {
-        self.lines.back().map(String::as_str)
     }
 }
 
@@ -360,23 +307,27 @@ const KINDS: &[Kind] = &[
 
 /// Why rclone ended with `code`.
 pub(crate) fn of_rclone(code: Option<i32>, words: &LastWords, scene: Scene<'_>) -> Setback {
-    if let Some(setback) = of_volume(words, scene) {
-        return setback;
-    }
-    if let Some(setback) = of_making_a_bucket(words, scene) {
-        return setback;
-    }
-    for kind in KINDS {
-        if let Some(line) = words.with(kind.words) {
-            return setback(kind, line, scene);
-        }
-    }
-    of_content(words, scene).unwrap_or_else(|| by_code(code, words, scene))
+    let told = words.told(scene.store);
+    let of_kind = || {
+        let mut kinds = KINDS.iter();
+        kinds.find_map(|kind| Some(setback(kind, line_with(&told, kind.words)?, scene)))
+    };
+    of_volume(&told, scene)
+        .or_else(|| of_making_a_bucket(&told, scene))
+        .or_else(of_kind)
+        .or_else(|| of_content(&told, scene))
+        .unwrap_or_else(|| by_code(code, words, scene))
+}
+
+/// The first line that tells of one of these causes.
+fn line_with<'a>(told: &[Told<'a>], words: &[&str]) -> Option<&'a str> {
+    let mut told = told.iter();
+    told.find(|told| told.has(words)).map(|told| told.line)
 }
 
 /// What was read is not what arrived.
-fn of_content(words: &LastWords, scene: Scene<'_>) -> Option<Setback> {
-    let line = words.with(&["corrupted on transfer", "baddigest"])?;
+fn of_content(told: &[Told<'_>], scene: Scene<'_>) -> Option<Setback> {
+    let line = line_with(told, &["corrupted on transfer", "baddigest"])?;
     let (reason, what, cure) = match scene.role {
         Role::Source => (
             reason::SOURCE_CHANGING,
@@ -422,11 +373,10 @@ const NO_BUCKET_TO_READ: (&str, &str) = (
 );
 
 /// A bucket that is not there is made, which many keys may not; the store names only that.
-fn of_making_a_bucket(words: &LastWords, scene: Scene<'_>) -> Option<Setback> {
-    let line = words.with(&["s3: createbucket"])?;
-    let is_refused = ["AccessDenied", "Forbidden", "StatusCode: 405"]
-        .iter()
-        .any(|word| line.contains(word));
+fn of_making_a_bucket(told: &[Told<'_>], scene: Scene<'_>) -> Option<Setback> {
+    let mut lines = told.iter();
+    let told = lines.find(|told| told.has(&["s3: createbucket"]))?;
+    let is_refused = told.has(&["accessdenied", "forbidden", "statuscode: 405"]);
     is_refused.then(|| {
         Setback::new(
             reason::BUCKET_MISSING,
@@ -434,7 +384,7 @@ fn of_making_a_bucket(words: &LastWords, scene: Scene<'_>) -> Option<Setback> {
                 "the store has no such bucket, and none may be made with these keys (`{}`: {}); make the bucket, or correct \
                  spec.rclone.rcloneDestPath",
                 scene.store,
-                quote(line)
+                quote(told.line)
             ),
             Next::GiveUp,
         )
@@ -446,13 +396,13 @@ const REFUSALS: [&str; 2] = ["permission denied", "operation not permitted"];
 
 /// Trouble with the volume here, as opposed to the store there. rclone's words for both are the operating system's, so
 /// what is read and what is written decides.
-fn of_volume(words: &LastWords, scene: Scene<'_>) -> Option<Setback> {
+fn of_volume(told: &[Told<'_>], scene: Scene<'_>) -> Option<Setback> {
     let full = [
         "no space left on device",
         "disk quota exceeded",
         "file too big for remaining disk space",
     ];
-    if let Some(line) = words.with(&full) {
+    if let Some(line) = line_with(told, &full) {
         let place = match scene.role {
             Role::Source => format!("the store `{}`", scene.store),
             Role::Destination => "the volume of the destination".to_owned(),
@@ -466,9 +416,8 @@ fn of_volume(words: &LastWords, scene: Scene<'_>) -> Option<Setback> {
             Next::GiveUp,
         ));
     }
-    let line = words
-        .with(&REFUSALS)
-        .or_else(|| words.with(&["read-only file system", "input/output error"]))?;
+    let faults = ["read-only file system", "input/output error"];
+    let line = line_with(told, &REFUSALS).or_else(|| line_with(told, &faults))?;
     let reads = line.contains("failed to open source object")
         || line.contains("failed to open directory")
         || line.contains("error reading source");
@@ -476,12 +425,12 @@ fn of_volume(words: &LastWords, scene: Scene<'_>) -> Option<Setback> {
         (Role::Source, true) => (
             reason::SOURCE_UNREADABLE,
             "the source volume cannot be read".to_owned(),
-            cure_of_volume(words, "run it as the files' owner (spec.rclone.moverSecurityContext)"),
+            cure_of_volume(told, "run it as the files' owner (spec.rclone.moverSecurityContext)"),
         ),
         (Role::Destination, false) => (
             reason::DESTINATION_UNWRITABLE,
             "the destination's volume cannot be written to".to_owned(),
-            cure_of_volume(words, "give spec.rclone.moverSecurityContext an fsGroup"),
+            cure_of_volume(told, "give spec.rclone.moverSecurityContext an fsGroup"),
         ),
         _ => (
             reason::STORE_REFUSED,
@@ -496,8 +445,8 @@ fn of_volume(words: &LastWords, scene: Scene<'_>) -> Option<Setback> {
 }
 
 /// What helps where a volume refuses the mover; `instead` is for one that is to have no rights.
-fn cure_of_volume(words: &LastWords, instead: &str) -> String {
-    if words.with(&REFUSALS).is_some() {
+fn cure_of_volume(told: &[Told<'_>], instead: &str) -> String {
+    if line_with(told, &REFUSALS).is_some() {
         format!(
             "annotate the mover's namespace with volsync.backube/privileged-movers: \"true\", or {instead}"
         )
@@ -548,43 +497,6 @@ fn by_code(code: Option<i32>, words: &LastWords, scene: Scene<'_>) -> Setback {
             Next::Wait,
         ),
     }
-}
-
-/// A line in two: what was done, and the cause, where it can be told apart. rclone's libraries write it last.
-fn parted(line: &str) -> (&str, Option<&str>) {
-    let after_address = || {
-        let (open, close) = ADDRESS;
-        let from = line.find(open)?;
-        Some(from + line.get(from..)?.find(close)? + close.len())
-    };
-    let others = CAUSES.iter().find_map(|(words, is_part)| {
-        let at = line.find(words)?;
-        Some(if *is_part { at } else { at + words.len() })
-    });
-    let parts = others
-        .or_else(after_address)
-        .and_then(|at| line.split_at_checked(at));
-    match parts {
-        Some((before, cause)) if !before.is_empty() && !cause.trim().is_empty() => {
-            (before.trim_end_matches([',', ':', ' ']), Some(cause))
-        }
-        _ => (line, None),
-    }
-}
-
-/// A line as it stands in a message.
-fn quote(line: &str) -> Cow<'_, str> {
-    shortened(line, LONGEST_QUOTE)
-}
-
-/// Of a line that is longer than `most` both ends, where the operation and the cause are.
-fn shortened(line: &str, most: usize) -> Cow<'_, str> {
-    let line = line.trim();
-    if line.len() <= most {
-        return Cow::Borrowed(line);
-    }
-    let (start, end) = (most / 3, most / 3 * 2);
-    Cow::Owned(format!("{} … {}", head(line, start), tail(line, end)))
 }
 
 #[cfg(test)]

@@ -537,9 +537,13 @@ impl Ears<'_> {
             }
             return;
         }
-        let text = self.redactor.redact(&line.text());
+        let (whole, subject) = (line.text(), line.subject());
+        let text = self.redactor.redact(&whole);
         if line.is_trouble() {
-            heard.words.hear(&text);
+            // Where something in it is hidden nobody knows where it ends.
+            let is_as_said = text.get(..subject) == whole.get(..subject);
+            let subject = if is_as_said { subject } else { 0 };
+            heard.words.hear_of(subject, &text);
         }
         self.say(&mut heard, &text);
     }

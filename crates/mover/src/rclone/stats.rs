@@ -95,6 +95,11 @@ impl Line {
             format!("{level}: {}: {}", self.object, self.msg)
         }
     }
+
+    /// As much of [`Self::text`], in bytes, as says only what it is about.
+    pub(crate) fn subject(&self) -> usize {
+        self.text().len().saturating_sub(self.msg.len())
+    }
 }
 
 impl Counts {
@@ -222,7 +227,8 @@ mod tests {
         assert!(line("notice", "Failed to sync: x").is_trouble());
         assert!(line("notice", "Odd name received x").is_trouble());
         assert!(!line("notice", "Can't follow symlink").is_trouble());
-        assert_eq!(line("error", "x").text(), "ERROR: f: x");
+        let line = line("error", "x");
+        assert_eq!((line.text().as_str(), line.subject()), ("ERROR: f: x", 10));
         assert!(Line::parse(b"Error: unknown flag").is_none());
     }
 

@@ -1,5 +1,6 @@
 //! Words that rclone 1.75.2 printed, and what is made of them.
 
+use super::words::LINES_KEPT;
 use super::*;
 use proptest::prelude::*;
 use rstest::rstest;
@@ -144,6 +145,100 @@ fn words_of_rclone_are_told_apart(#[case] code: i32, #[case] line: &str, #[case]
             "{}",
             setback.fault.message
         );
+    }
+}
+
+/// Lines with names in which a cause seems to stand: what they are about, what they say, and what a source makes of that.
+#[rstest]
+#[case(
+    "CRITICAL: ",
+    "Failed to create file system for \"s3:nosuchbucket/x509: db\": NewFs: couldn't connect SSH: dial tcp 127.0.0.1:1: connect: connection refused",
+    "StoreUnreachable"
+)]
+#[case(
+    "ERROR: S3 bucket nosuchbucket path expiredtoken: ",
+    "error reading destination root directory: operation error S3: ListObjectsV2, exceeded maximum number of attempts, 2, https response error StatusCode: 0, RequestID: , HostID: , request send failed, Get \"http://127.0.0.1:1/nosuchbucket?delimiter=%2F&prefix=x509:/expiredtoken/\": dial tcp 127.0.0.1:1: connect: connection refused",
+    "StoreUnreachable"
+)]
+#[case(
+    "",
+    "request send failed, Get \"http://nosuchbucket.host.invalid/?prefix=db\": dial tcp: lookup nosuchbucket.host.invalid on 10.0.0.1:53: no such host",
+    "StoreUnreachable"
+)]
+#[case(
+    "ERROR: x509: list: ",
+    "Failed to copy: operation error S3: PutObject, https response error StatusCode: 503, RequestID: 1, HostID: , api error SlowDown: said",
+    "StoreOverloaded"
+)]
+#[case(
+    "ERROR: webdav root 'expiredtoken': ",
+    "error listing \"x509: list\": Propfind \"https://host:1/expiredtoken/\": read tcp 127.0.0.1:2->127.0.0.1:1: i/o timeout",
+    "StoreUnreachable"
+)]
+#[case(
+    "ERROR: x509: f: ",
+    "Failed to copy: failed to open source object: open /data/expired token/x509: f: no such file or directory",
+    "TransferFailed"
+)]
+#[case(
+    "",
+    "Failed to move: rename /mnt/x509: a /mnt/x509: b: permission denied",
+    "StoreRefused"
+)]
+#[case(
+    "ERROR: a: ",
+    "corrupted on transfer: md5 hashes differ src(Local file system at /data) \"1\" vs dst(S3 bucket nosuchbucket path db) \"2\"",
+    "SourceChanging"
+)]
+fn names_are_not_taken_for_causes(#[case] subject: &str, #[case] said: &str, #[case] reason: &str) {
+    let mut words = LastWords::default();
+    words.hear_of(subject.len(), &format!("{subject}{said}"));
+    let scene = Scene {
+        role: Role::Source,
+        store: "s3:nosuchbucket/db/",
+    };
+    let fault = of_rclone(Some(1), &words, scene).fault;
+    assert_eq!(fault.reason, reason, "{}", fault.message);
+    // They stand in the message all the same.
+    assert!(fault.message.contains(subject), "{}", fault.message);
+}
+
+#[rstest]
+#[case(
+    "Failed to copy: operation error S3: PutObject, https response error StatusCode: 404, RequestID: 1, HostID: a/b=, api error NoSuchBucket: said",
+    "BucketMissing"
+)]
+#[case(
+    "Failed to create file system for \"drive:\": couldn't fetch token: oauth2: \"invalid_grant\" \"Token has been expired or revoked.\"",
+    "CredentialsExpired"
+)]
+#[case(
+    "error listing: Get \"https://host/nosuchbucket\": oauth2: cannot fetch token: 400 Bad Request\nResponse: {\"error\":\"invalid_grant\",\"error_uri\":\"https://host/\"}",
+    "CredentialsExpired"
+)]
+#[case(
+    "Failed to copy: Update MkParentDir failed: mkdir \"nosuchbucket\" failed: sftp: \"Permission denied\" (SSH_FX_PERMISSION_DENIED)",
+    "StoreRefused"
+)]
+#[case(
+    "Failed to copy: write /mnt/store/nosuchbucket: input/output error",
+    "StoreRefused"
+)]
+fn causes_in_quotes_and_with_slashes_are_none_the_less_causes(
+    #[case] line: &str,
+    #[case] reason: &str,
+) {
+    let fault = outcome(Role::Source, 1, &[line]).fault;
+    assert_eq!(fault.reason, reason, "{}", fault.message);
+}
+
+#[test]
+fn no_word_for_a_cause_is_taken_for_a_name() {
+    for word in KINDS.iter().flat_map(|kind| kind.words) {
+        let mut words = LastWords::default();
+        words.hear(&format!("Failed to sync: {word}: said"));
+        let told = words.told("s3:bucket/db/");
+        assert!(line_with(&told, &[word]).is_some(), "{word}");
     }
 }
 
@@ -325,8 +420,9 @@ fn the_first_errors_are_kept_when_many_follow() {
     for number in 0..10_000 {
         words.hear(&format!("not deleting {number}"));
     }
-    assert_eq!(words.lines.len(), LINES_KEPT);
-    assert!(words.with(&["expiredtoken"]).is_some());
+    let told = words.told("s3:bucket/db/");
+    assert_eq!(told.len(), LINES_KEPT);
+    assert!(line_with(&told, &["expiredtoken"]).is_some());
     assert_eq!(words.last(), Some("not deleting 9999"));
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::shop::{Kind, Shop};
-use crate::pair::run;
+use crate::pair::{run, unused_address};
 use crate::tree;
 
 #[test]
@@ -185,6 +185,26 @@ fn a_version_that_does_not_fit_is_refused_before_anything_is_written() {
         "{message}"
     );
     assert!(refused.log.contains("old is there"), "{}", refused.log);
+}
+
+#[test]
+fn a_store_that_is_not_there_is_told_as_such_whatever_its_bucket_is_called() {
+    // Nobody else has this address, so its port stays closed.
+    let address = unused_address();
+    let listener = std::net::TcpListener::bind((address, 0)).unwrap();
+    let endpoint = listener.local_addr().unwrap();
+    drop(listener);
+    let section = format!(
+        "[store]\ntype = s3\nprovider = Other\nendpoint = http://{endpoint}\naccess_key_id = someone\nsecret_access_key = x\n"
+    );
+    let shop = Shop::of(&section, "nosuchbucket/db");
+    for key in ["RCLONE_LOW_LEVEL_RETRIES", "RCLONE_RETRIES"] {
+        std::fs::write(shop.path("config").join(key), "1").unwrap();
+    }
+    std::fs::write(shop.src().join("file"), "content").unwrap();
+    for ended in [shop.source(&[]), shop.destination(&[])] {
+        ended.failed_saying("StoreUnreachable", "connection refused");
+    }
 }
 
 #[test]
