@@ -7,6 +7,7 @@ mod words;
 
 use syncline_api::report::{Role, reason as api_reason};
 
+use crate::rclone::place::{Folder, Refused};
 use crate::report::{Fault, reason};
 use crate::tries::Again;
 pub(crate) use words::LastWords;
@@ -73,6 +74,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) role: Role,
     /// The store, as `section:path`.
     pub(crate) store: &'a str,
+    /// The same as a folder of this machine, where it is one.
+    pub(crate) folder: Option<&'a Folder>,
 }
 
 /// What a kind of trouble is called, what it means, and what helps.
@@ -312,7 +315,8 @@ pub(crate) fn of_rclone(code: Option<i32>, words: &LastWords, scene: Scene<'_>) 
         let mut kinds = KINDS.iter();
         kinds.find_map(|kind| Some(setback(kind, line_with(&told, kind.words)?, scene)))
     };
-    of_volume(&told, scene)
+    of_full_volume(&told, scene)
+        .or_else(|| of_volume(&told, scene))
         .or_else(|| of_making_a_bucket(&told, scene))
         .or_else(of_kind)
         .or_else(|| of_content(&told, scene))
@@ -394,64 +398,89 @@ fn of_making_a_bucket(told: &[Told<'_>], scene: Scene<'_>) -> Option<Setback> {
 /// A file system's words for a user without the rights.
 const REFUSALS: [&str; 2] = ["permission denied", "operation not permitted"];
 
-/// Trouble with the volume here, as opposed to the store there. rclone's words for both are the operating system's, so
-/// what is read and what is written decides.
-fn of_volume(told: &[Told<'_>], scene: Scene<'_>) -> Option<Setback> {
+/// A file system that is full.
+fn of_full_volume(told: &[Told<'_>], scene: Scene<'_>) -> Option<Setback> {
     let full = [
         "no space left on device",
         "disk quota exceeded",
         "file too big for remaining disk space",
     ];
-    if let Some(line) = line_with(told, &full) {
-        let place = match scene.role {
-            Role::Source => format!("the store `{}`", scene.store),
-            Role::Destination => "the volume of the destination".to_owned(),
-        };
-        return Some(Setback::new(
-            api_reason::DESTINATION_FULL,
-            format!(
-                "{place} is full ({}); enlarge it or make room, the next run goes on from here",
-                quote(line)
-            ),
-            Next::GiveUp,
-        ));
-    }
+    let line = line_with(told, &full)?;
+    let place = match scene.role {
+        Role::Source => format!("the store `{}`", scene.store),
+        Role::Destination => "the volume of the destination".to_owned(),
+    };
+    Some(Setback::new(
+        api_reason::DESTINATION_FULL,
+        format!(
+            "{place} is full ({}); enlarge it or make room, the next run goes on from here",
+            quote(line)
+        ),
+        Next::GiveUp,
+    ))
+}
+
+/// Trouble with the volume here, as opposed to the store there. rclone's words for both are the operating system's, so
+/// what is read and what is written decides, and the path where the store is a folder.
+fn of_volume(told: &[Told<'_>], scene: Scene<'_>) -> Option<Setback> {
+    let refusal = line_with(told, &REFUSALS);
     let faults = ["read-only file system", "input/output error"];
-    let line = line_with(told, &REFUSALS).or_else(|| line_with(told, &faults))?;
+    let line = refusal.or_else(|| line_with(told, &faults))?;
     let reads = line.contains("failed to open source object")
         || line.contains("failed to open directory")
         || line.contains("error reading source");
+    let is_of_store = scene.folder.is_some_and(|folder| folder.is_in(line));
     let (reason, what, cure) = match (scene.role, reads) {
-        (Role::Source, true) => (
+        (Role::Source, true) if !is_of_store => (
             reason::SOURCE_UNREADABLE,
             "the source volume cannot be read".to_owned(),
-            cure_of_volume(told, "run it as the files' owner (spec.rclone.moverSecurityContext)"),
+            cure_of_volume(
+                refusal,
+                "run it as the files' owner (spec.rclone.moverSecurityContext)",
+            ),
         ),
-        (Role::Destination, false) => (
+        (Role::Destination, false) if !is_of_store => (
             reason::DESTINATION_UNWRITABLE,
             "the destination's volume cannot be written to".to_owned(),
-            cure_of_volume(told, "give spec.rclone.moverSecurityContext an fsGroup"),
+            cure_of_volume(refusal, "give spec.rclone.moverSecurityContext an fsGroup"),
         ),
-        _ => (
-            reason::STORE_REFUSED,
-            format!("the store `{}` refuses access", scene.store),
-            "correct the login in rclone.conf and its rights there, or, where the store is a volume of spec.rclone.moverVolumes, \
-             let the mover's user in"
-                .to_owned(),
-        ),
+        (role, reads) => {
+            let reads = reads || line.contains("error reading destination");
+            let refused = match refusal {
+                None => Refused::All,
+                Some(_) if reads || role == Role::Destination => Refused::Reading,
+                Some(_) => Refused::Writing,
+            };
+            let (what, cure) = of_closed_store(refused, scene);
+            (reason::STORE_REFUSED, what, cure)
+        }
     };
     let message = format!("{what} ({}); {cure}", quote(line));
     Some(Setback::new(reason, message, Next::GiveUp))
 }
 
-/// What helps where a volume refuses the mover; `instead` is for one that is to have no rights.
-fn cure_of_volume(told: &[Told<'_>], instead: &str) -> String {
-    if line_with(told, &REFUSALS).is_some() {
+/// What helps where a volume refuses the mover, in the words of `refusal`, or fails; `instead` is for one that is to have no
+/// rights.
+fn cure_of_volume(refusal: Option<&str>, instead: &str) -> String {
+    if refusal.is_some() {
         format!(
             "annotate the mover's namespace with volsync.backube/privileged-movers: \"true\", or {instead}"
         )
     } else {
         "check how it is mounted, and its storage".to_owned()
+    }
+}
+
+/// What is wrong, and what helps, where the store refuses something in the words of a file system.
+fn of_closed_store(refused: Refused, scene: Scene<'_>) -> (String, String) {
+    match scene.folder {
+        Some(folder) => folder.closed(scene.store, refused),
+        None => (
+            format!("the store `{}` refuses access", scene.store),
+            "correct the login in rclone.conf and its rights there, or, where the store is a volume of spec.rclone.moverVolumes, \
+             let the mover's user in"
+                .to_owned(),
+        ),
     }
 }
 

@@ -1,7 +1,9 @@
-//! Where a store that is a folder of this machine may not lie: in places of the pod, which go with it.
+//! Where a store that is a folder of this machine may not lie: in places of the pod, which go with it. And where it may, why
+//! it refuses something.
 
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use syncline_api::report::reason;
 
 use crate::rclone::config::Config;
@@ -15,6 +17,72 @@ const DEVICES: &str = "/dev";
 const LOCAL: &str = "local";
 /// So many sections at most lead from one to the next.
 const MOST_STEPS: u32 = 16;
+/// Where the volumes of spec.rclone.moverVolumes are.
+const VOLUMES: &str = "/mnt";
+/// How a path leads into one of them.
+const INTO_VOLUME: &str = "let spec.rclone.rcloneDestPath, or the `remote` of its section, begin with its place, /mnt/<mountPath>/";
+
+/// A store that is a folder of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Folder {
+    /// It, as far as `rclone.conf` tells: a section may change names beneath it.
+    pub(crate) path: PathBuf,
+    /// The volume in which it lies, other than the one that is replicated.
+    pub(crate) volume: Option<PathBuf>,
+}
+
+/// What a folder refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// To be read, by a user without the rights.
+    Reading,
+    /// To be written to, by a user without the rights.
+    Writing,
+    /// Any user, since it fails or may only be read.
+    All,
+}
+
+impl Folder {
+    /// Is `line` about what lies in it?
+    pub(crate) fn is_in(&self, line: &str) -> bool {
+        let is_all = self.path.parent().is_none();
+        !is_all && self.path.to_str().is_some_and(|path| line.contains(path))
+    }
+
+    /// What is wrong where the folder that `store` is refuses something, and what helps.
+    pub(crate) fn closed(&self, store: &str, refused: Refused) -> (String, String) {
+        let Some(volume) = &self.volume else {
+            return (
+                format!(
+                    "`{store}` is a folder of the mover's own pod, and lies in no volume of spec.rclone.moverVolumes"
+                ),
+                format!("keep the store on such a volume, and {INTO_VOLUME}"),
+            );
+        };
+        let volume = volume.display();
+        let may_not = match refused {
+            Refused::Reading => "read",
+            Refused::Writing => "write to",
+            Refused::All => {
+                return (
+                    format!(
+                        "`{store}` lies in the volume at {volume}, which fails or may only be read"
+                    ),
+                    "check how it is mounted, and its storage".to_owned(),
+                );
+            }
+        };
+        (
+            format!(
+                "the mover's user (uid {}) may not {may_not} `{store}` in the volume at {volume}",
+                rustix::process::geteuid().as_raw()
+            ),
+            "give that folder to this user (chown), run the mover as the folder's owner (spec.rclone.moverSecurityContext), or \
+             annotate the mover's namespace with volsync.backube/privileged-movers: \"true\""
+                .to_owned(),
+        )
+    }
+}
 
 impl Rclone {
     /// Refuses a store that is a folder in one of the pod's own places: what lies there goes with the pod, or is the volume.
@@ -33,13 +101,36 @@ impl Rclone {
         Err(Fault::new(
             reason::INVALID_SETTINGS,
             format!(
-                "{} lies in the mover's own {} and not in a store; keep the store on one of spec.rclone.moverVolumes, and let \
-                 spec.rclone.rcloneDestPath, or the `remote` of its section, begin with its place, /mnt/<mountPath>/",
+                "{} lies in the mover's own {} and not in a store; keep the store on one of spec.rclone.moverVolumes, and \
+                 {INTO_VOLUME}",
                 self.remote().data(),
                 place.display()
             ),
         ))
     }
+
+    /// The store, if it is a folder of this machine.
+    pub(crate) fn folder_of_store(&self) -> Option<Folder> {
+        let path = folder(self.config(), self.remote())?;
+        let volume = volume_of(&path, Path::new(VOLUMES)).map(Path::to_owned);
+        Some(Folder { path, volume })
+    }
+}
+
+/// What is mounted beneath `volumes` where `folder` is, or will be.
+fn volume_of<'a>(folder: &'a Path, volumes: &Path) -> Option<&'a Path> {
+    let above = folder.ancestors().filter(|path| *path != volumes);
+    let mut above = above.filter(|path| path.starts_with(volumes));
+    above.find(|path| is_mounted(path))
+}
+
+fn is_mounted(path: &Path) -> bool {
+    let found = statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
+    found.is_ok_and(|found| {
+        // Where the kernel cannot tell, what is there is a volume: nobody else makes folders in that place.
+        let is_told = (found.stx_attributes_mask).contains(StatxAttributes::MOUNT_ROOT);
+        !is_told || (found.stx_attributes).contains(StatxAttributes::MOUNT_ROOT)
+    })
 }
 
 /// The folder of this machine that the remote is, or lies in under other names, by way of whatever sections; `None` where
@@ -158,5 +249,20 @@ mod tests {
         };
         let wanted = std::env::current_dir().unwrap().join("b");
         assert_eq!(folder(&config, &relative), Some(wanted));
+    }
+
+    #[rstest]
+    #[case("/proc/self/db", "/", Some("/proc"))]
+    #[case("/proc", "/", Some("/proc"))]
+    #[case("/proc/not/there", "/proc", None)]
+    #[case("/nowhere/db", "/", None)]
+    #[case("/proc/db", "/mnt", None)]
+    fn a_volume_is_what_is_mounted_above_a_folder(
+        #[case] folder: &str,
+        #[case] volumes: &str,
+        #[case] wanted: Option<&str>,
+    ) {
+        let found = volume_of(Path::new(folder), Path::new(volumes));
+        assert_eq!(found, wanted.map(Path::new));
     }
 }

@@ -330,9 +330,11 @@ impl Rclone {
     /// Why a run ended as it did.
     pub(crate) fn trouble(&self, ended: &End) -> Setback {
         let store = self.remote.data().to_string();
+        let folder = self.folder_of_store();
         let scene = Scene {
             role: self.role,
             store: &store,
+            folder: folder.as_ref(),
         };
         of_rclone(ended.code, &ended.words, scene)
     }

@@ -13,6 +13,7 @@ fn outcome(role: Role, code: i32, lines: &[&str]) -> Setback {
     let scene = Scene {
         role,
         store: "s3:bucket/db/",
+        folder: None,
     };
     of_rclone(Some(code), &words, scene)
 }
@@ -196,6 +197,7 @@ fn names_are_not_taken_for_causes(#[case] subject: &str, #[case] said: &str, #[c
     let scene = Scene {
         role: Role::Source,
         store: "s3:nosuchbucket/db/",
+        folder: None,
     };
     let fault = of_rclone(Some(1), &words, scene).fault;
     assert_eq!(fault.reason, reason, "{}", fault.message);
@@ -329,6 +331,91 @@ fn the_side_decides_whose_volume_it_was(
     assert_eq!(outcome(role, 1, &[line]).fault.reason, reason);
 }
 
+/// What is said of a store that is a folder in a volume, if that is `in_volume`.
+fn at_folder(role: Role, in_volume: bool, line: &str) -> Fault {
+    let volume = in_volume.then(|| "/mnt/store".into());
+    let folder = Folder {
+        path: "/mnt/store/db".into(),
+        volume,
+    };
+    let mut words = LastWords::default();
+    words.hear(line);
+    let scene = Scene {
+        role,
+        store: "here:/mnt/store/db/",
+        folder: Some(&folder),
+    };
+    of_rclone(Some(1), &words, scene).fault
+}
+
+#[rstest]
+#[case(
+    Role::Source,
+    "Failed to copy: mkdir /mnt/store/db: permission denied",
+    "may not write to"
+)]
+#[case(
+    Role::Source,
+    "error reading destination root directory: failed to open directory \"\": open /mnt/store/db: permission denied",
+    "may not read"
+)]
+#[case(
+    Role::Destination,
+    "Failed to copy: failed to open source object: open /mnt/store/db/f: permission denied",
+    "may not read"
+)]
+#[case(
+    Role::Destination,
+    "Failed to lsjson: open /mnt/store/db-syncline: permission denied",
+    "may not read"
+)]
+#[case(
+    Role::Source,
+    "Failed to copy: mkdir /mnt/store/db: read-only file system",
+    "fails or may only be read"
+)]
+fn a_folder_that_is_the_store_is_told_with_its_volume_or_that_it_is_in_none(
+    #[case] role: Role,
+    #[case] line: &str,
+    #[case] what: &str,
+) {
+    let within = at_folder(role, true, line);
+    let cure = match what {
+        "fails or may only be read" => "check how it is mounted",
+        _ => "chown",
+    };
+    let parts = ["`here:/mnt/store/db/`", "volume at /mnt/store", what, cure];
+    for part in parts {
+        assert!(within.message.contains(part), "{}", within.message);
+    }
+    let none = at_folder(role, false, line);
+    for part in ["spec.rclone.moverVolumes", "/mnt/<mountPath>/"] {
+        assert!(none.message.contains(part), "{}", none.message);
+    }
+    for fault in [within, none] {
+        assert_eq!(fault.reason, "StoreRefused", "{}", fault.message);
+        assert!(!fault.message.contains("login"), "{}", fault.message);
+    }
+}
+
+#[test]
+fn a_store_that_is_a_folder_is_told_from_the_volume_by_its_path() {
+    for (role, line, reason) in [
+        (
+            Role::Source,
+            "failed to open directory \"\": open /data: permission denied",
+            "SourceUnreadable",
+        ),
+        (
+            Role::Destination,
+            "Failed to copy: mkdir /data/x: permission denied",
+            "DestinationUnwritable",
+        ),
+    ] {
+        assert_eq!(at_folder(role, true, line).reason, reason);
+    }
+}
+
 #[rstest]
 #[case(
     Role::Source,
@@ -431,6 +518,7 @@ fn a_killed_rclone_is_told_with_a_cure() {
     let scene = Scene {
         role: Role::Source,
         store: "s3:b/",
+        folder: None,
     };
     let setback = of_rclone(None, &LastWords::default(), scene);
     assert!(

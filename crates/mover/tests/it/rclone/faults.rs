@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::shop::{Kind, Shop};
-use crate::pair::{run, unused_address};
+use crate::pair::{ORDINARY_UID, is_root, run, unused_address};
 use crate::tree;
 
 #[test]
@@ -204,6 +204,32 @@ fn a_store_that_is_not_there_is_told_as_such_whatever_its_bucket_is_called() {
     std::fs::write(shop.src().join("file"), "content").unwrap();
     for ended in [shop.source(&[]), shop.destination(&[])] {
         ended.failed_saying("StoreUnreachable", "connection refused");
+    }
+}
+
+#[test]
+fn a_folder_as_the_store_that_is_closed_to_the_mover_is_told_with_its_volume_or_that_it_is_in_none()
+{
+    let shop = Shop::new(Kind::Local);
+    std::fs::write(shop.src().join("file"), "content").unwrap();
+    let chmod = |mode: &str| run(Command::new("chmod").arg(mode).arg(shop.path("store")));
+    chmod("555");
+    let none = shop.ordinary("source", "src", &[]);
+    chmod("755");
+    none.failed_saying(
+        "StoreRefused",
+        "lies in no volume of spec.rclone.moverVolumes",
+    );
+    none.failed_saying("StoreRefused", "/mnt/<mountPath>/");
+    if is_root() {
+        let mut shop = Shop::new(Kind::Local);
+        std::fs::write(shop.src().join("file"), "content").unwrap();
+        shop.path = "/mnt/store/db".to_owned();
+        let closed = shop.ordinary_source_beside_roots_volume();
+        let words = format!(
+            "the mover's user (uid {ORDINARY_UID}) may not write to `store:/mnt/store/db/` in the volume at /mnt/store"
+        );
+        closed.failed_saying("StoreRefused", &words);
     }
 }
 

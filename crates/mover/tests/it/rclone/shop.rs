@@ -199,9 +199,15 @@ impl Shop {
 
     /// A mover of `role` for `volume` that is no root, run to its end. All of the shop becomes that user's.
     pub(crate) fn ordinary(&self, role: &str, volume: &str, variables: &[(&str, &str)]) -> Ended {
+        let mover = self.ordinary_mover(role, volume, variables);
+        self.start_command(mover, "ordinary").end()
+    }
+
+    /// The same, not started yet.
+    fn ordinary_mover(&self, role: &str, volume: &str, variables: &[(&str, &str)]) -> Command {
         let mover = self.mover(role, &self.path(volume), variables);
         if !is_root() {
-            return self.start_command(mover, "ordinary").end();
+            return mover;
         }
         let user = ORDINARY_UID.to_string();
         // What root has may lie where nobody else comes.
@@ -211,18 +217,21 @@ impl Shop {
         run(Command::new("chown")
             .args(["-R", &format!("{user}:{user}")])
             .arg(self.path("")));
-        let mut command = Command::new("setpriv");
+        let words = ["--reuid", &user, "--regid", &user, "--clear-groups", "--"];
+        let mut command = behind("setpriv", &words, &mover);
+        command.env("PATH", format!("{}:/usr/bin:/bin", programs.display()));
         command
-            .args(["--reuid", &user, "--regid", &user, "--clear-groups", "--"])
-            .arg(mover.get_program())
-            .args(mover.get_args())
-            .envs(
-                mover
-                    .get_envs()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            )
-            .env("PATH", format!("{}:/usr/bin:/bin", programs.display()));
-        self.start_command(command, "ordinary").end()
+    }
+
+    /// A source of `src` that is no root, beside whose volume another one is mounted at `/mnt/store` that is root's, run to its
+    /// end. Nobody else sees that. Needs root.
+    pub(crate) fn ordinary_source_beside_roots_volume(&self) -> Ended {
+        const SCRIPT: &str = "mount -t tmpfs none /mnt && mkdir /mnt/store && mount -t tmpfs -o mode=755 none /mnt/store && \
+            exec \"$0\" \"$@\"";
+        let mover = self.ordinary_mover("source", "src", &[]);
+        let words = ["--mount", "sh", "-c", SCRIPT];
+        let command = behind("unshare", &words, &mover);
+        self.start_command(command, "beside").end()
     }
 
     pub(crate) fn start(&self, role: &str, volume: &str, variables: &[(&str, &str)]) -> Running {
@@ -253,20 +262,12 @@ impl Shop {
         const SCRIPT: &str = "mount -t tmpfs -o size=1m none \"$0\" && touch \"$0/old\" && \"$@\"; code=$?; \
             if test -e \"$0/old\"; then echo old is there >&2; fi; exit $code";
         let mover = self.mover("destination", &self.dst(), &[]);
-        let mut command = Command::new("unshare");
+        let volume = self.dst().display().to_string();
+        let mut words = vec!["--mount", "sh", "-c", SCRIPT, &volume];
         if !is_root() {
-            command.arg("--map-root-user");
+            words.insert(0, "--map-root-user");
         }
-        command
-            .args(["--mount", "sh", "-c", SCRIPT])
-            .arg(self.dst())
-            .arg(mover.get_program())
-            .args(mover.get_args())
-            .envs(
-                mover
-                    .get_envs()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            );
+        let command = behind("unshare", &words, &mover);
         self.start_command(command, "small").end()
     }
 
@@ -304,6 +305,18 @@ impl Shop {
         let text = std::fs::read(self.state().join("generation.json")).unwrap();
         serde_json::from_slice(&text).unwrap()
     }
+}
+
+/// `mover`, started by `program` with `words` before it.
+fn behind(program: &str, words: &[&str], mover: &Command) -> Command {
+    let variables = mover.get_envs();
+    let mut command = Command::new(program);
+    command
+        .args(words)
+        .arg(mover.get_program())
+        .args(mover.get_args())
+        .envs(variables.filter_map(|(name, value)| Some((name, value?))));
+    command
 }
 
 fn crypt_config(store: &Path) -> String {
