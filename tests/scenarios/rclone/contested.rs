@@ -96,7 +96,7 @@ async fn a_second_source_on_one_path_is_refused_and_told_the_first() -> Result<(
         let second = remote.source("second", "other", json!({}));
         site.apply(manually(second.clone(), "once")).await?;
         let first = format!("ReplicationSource {}/copy", site.namespace);
-        let parts = ["PathInUse", &first, "a path of its own"];
+        let parts = ["PathInUse", &first, "give this source another path"];
         told(&site, "ReplicationSource", "second", &parts).await?;
         must_be_alike(&before, &store.tree().await?)?;
         must_be_alike(&data.tree().await?, &fetched(&site, &remote, "once").await?)?;

@@ -147,9 +147,9 @@ impl Source<'_> {
             Err(error) => format!("a source that cannot be told ({error})"),
         };
         let message = format!(
-            "{} is written by {holder} ({spot} tells); give each source a path of its own, let this one take the path over with \
-             the annotation syncline.dev/rclone-take-over and the uid that stands there, or, if that one is gone for good, remove \
-             {spot}",
+            "{} is written by {holder} ({spot} tells); give this source another path; only if that source is gone for good, let \
+             this one take the path over with the annotation syncline.dev/rclone-take-over and the uid that stands there, or \
+             remove {spot}",
             remote.data()
         );
         Err(Fault::new(reason::PATH_IN_USE, message).into())

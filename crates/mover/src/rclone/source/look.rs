@@ -248,24 +248,22 @@ impl Source<'_> {
                 }
                 return Ok(());
             }
-            Standing::TakenOver => format!(
-                "{data} was taken over by {holder}{}; give one of them another path, or let this one take it back with the \
-                 annotation syncline.dev/rclone-take-over: {}",
-                self.in_cluster(marker),
-                marker.source.uid
-            ),
-            Standing::Elsewhere => format!(
-                "{data} is written by {holder} of another cluster; give each a path of its own, or let this one take the path \
-                 over with the annotation syncline.dev/rclone-take-over: {}",
-                marker.source.uid
-            ),
-            Standing::Others => format!(
-                "{data} is written by {holder}{}; give each source a path of its own, or let this one take the path over with \
-                 the annotation syncline.dev/rclone-take-over: {}",
-                self.in_cluster(marker),
-                marker.source.uid
-            ),
+            Standing::TakenOver => {
+                format!(
+                    "{data} was taken over by {holder}{}",
+                    self.in_cluster(marker)
+                )
+            }
+            Standing::Elsewhere => format!("{data} is written by {holder} of another cluster"),
+            Standing::Others => {
+                format!("{data} is written by {holder}{}", self.in_cluster(marker))
+            }
         };
+        let message = format!(
+            "{message}; give this source another path; only if that source is gone for good, let this one take the path over with \
+             the annotation syncline.dev/rclone-take-over: {}",
+            marker.source.uid
+        );
         let fault = Fault::new(reason::PATH_IN_USE, message);
         Err(fault.into())
     }

@@ -26,10 +26,9 @@ fn a_source_of_the_same_name_in_another_cluster_is_refused_until_it_is_told_to_t
     refused.failed("PathInUse");
     let message = refused.report.message.unwrap();
     assert!(message.contains("another cluster"), "{message}");
-    assert!(
-        message.contains("syncline.dev/rclone-take-over: uid-1"),
-        "{message}"
-    );
+    let cure = "; give this source another path; only if that source is gone for good, let this one take the path over with the \
+        annotation syncline.dev/rclone-take-over: uid-1";
+    assert!(message.ends_with(cure), "{message}");
     let object = shop.objects().join("top");
     assert_eq!(std::fs::read(&object).unwrap(), b"content");
     // Made anew in its own cluster it is the same source.
