@@ -88,6 +88,10 @@ struct Kind {
     next: Next,
 }
 
+/// What a request to S3 is signed with, and where it goes.
+const SETTINGS_OF_S3: &str =
+    "check access_key_id, session_token, region and endpoint in the section of rclone.conf";
+
 /// Kinds of trouble that read the same on both sides; the first that fits is told.
 const KINDS: &[Kind] = &[
     Kind {
@@ -251,6 +255,22 @@ const KINDS: &[Kind] = &[
         reason: reason::STORE_REFUSED,
         what: "the store refuses the keys of the Secret, or what is asked with them",
         cure: "correct the keys in rclone.conf, or let them list, read, write and delete there",
+        next: Next::GiveUp,
+    },
+    // Not as a refusal, without which a run may go on elsewhere: nothing that is asked with these settings will be answered.
+    Kind {
+        words: &["api error badrequest: bad request"],
+        reason: reason::CONFIG_INVALID,
+        what: "the store does not accept the request's credentials or region (S3 answers so, without words, to an access key, a \
+               session token or a region that does not fit)",
+        cure: SETTINGS_OF_S3,
+        next: Next::GiveUp,
+    },
+    Kind {
+        words: &["authorizationheadermalformed"],
+        reason: reason::CONFIG_INVALID,
+        what: "the store expects another region, or other keys",
+        cure: SETTINGS_OF_S3,
         next: Next::GiveUp,
     },
     Kind {

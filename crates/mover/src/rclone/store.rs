@@ -147,8 +147,12 @@ impl Rclone {
         let command = Command::new("cat").arg("--no-traverse").names(name);
         match self.cat(command.arg(file.folder()), file, limit).await {
             Err(setback)
-                if [api_reason::TRANSFER_FAILED, reason::STORE_REFUSED]
-                    .contains(&setback.fault.reason) =>
+                if [
+                    api_reason::TRANSFER_FAILED,
+                    reason::CONFIG_INVALID,
+                    reason::STORE_REFUSED,
+                ]
+                .contains(&setback.fault.reason) =>
             {
                 let listed = self.size_in_listing(file).await;
                 Err(listed.err().unwrap_or(setback))

@@ -14,6 +14,8 @@ pub enum Refusal {
     AccessDenied,
     /// The keys were for a time, and it is over.
     ExpiredToken,
+    /// The session token does not fit the keys.
+    InvalidToken,
     /// The client's clock is wrong.
     RequestTimeTooSkewed,
     /// Too many requests.
@@ -35,6 +37,11 @@ impl Refusal {
                 StatusCode::BAD_REQUEST,
                 "ExpiredToken",
                 "The provided token has expired.",
+            ),
+            Self::InvalidToken => (
+                StatusCode::BAD_REQUEST,
+                "InvalidToken",
+                "The provided token is malformed or otherwise invalid.",
             ),
             Self::RequestTimeTooSkewed => (
                 StatusCode::FORBIDDEN,

@@ -88,6 +88,16 @@ fn outcome(role: Role, code: i32, lines: &[&str]) -> Setback {
 )]
 #[case(
     1,
+    "operation error S3: HeadObject, https response error StatusCode: 400, RequestID: 1, HostID: , api error BadRequest: Bad Request",
+    "ConfigInvalid"
+)]
+#[case(
+    1,
+    "operation error S3: ListObjectsV2, https response error StatusCode: 400, RequestID: 1, HostID: , api error AuthorizationHeaderMalformed: The authorization header is malformed; the region 'a' is wrong; expecting 'b'",
+    "ConfigInvalid"
+)]
+#[case(
+    1,
     "operation error S3: ListObjects, https response error StatusCode: 403, RequestID: 1, HostID: , api error QuotaExceeded: said",
     "DestinationFull"
 )]
@@ -466,6 +476,23 @@ fn content_that_does_not_fit_has_a_cure_at_either_side(
 fn the_last_cause_of_a_chain_comes_first(#[case] line: &str, #[case] words: &str) {
     let message = outcome(Role::Source, 1, &[line]).fault.message;
     assert!(message.contains(words), "{message}");
+}
+
+#[test]
+fn an_answer_of_s3_without_words_is_told_with_what_it_may_mean_and_not_asked_for_again() {
+    let line = "operation error S3: HeadObject, https response error StatusCode: 400, RequestID: 1, HostID: , api error BadRequest: Bad Request";
+    for role in [Role::Source, Role::Destination] {
+        let setback = outcome(role, 1, &[line]);
+        assert_eq!(setback.next, Next::GiveUp);
+        for setting in ["access_key_id", "session_token", "region", "endpoint"] {
+            let message = &setback.fault.message;
+            assert!(message.contains(setting), "{message}");
+        }
+    }
+    // What the store says in words goes before.
+    let words = "https response error StatusCode: 400, RequestID: 1, HostID: , api error InvalidToken: said";
+    let fault = outcome(Role::Source, 1, &[line, words]).fault;
+    assert_eq!(fault.reason, "StoreRefused", "{}", fault.message);
 }
 
 #[test]

@@ -332,6 +332,11 @@ const FEW_TRIES: &[(&str, &str)] = &[
 #[case(Answer::Error(403, "SignatureDoesNotMatch"), reason::STORE_REFUSED)]
 #[case(Answer::Error(403, "InvalidAccessKeyId"), reason::STORE_REFUSED)]
 #[case(Answer::Error(400, "ExpiredToken"), reason::CREDENTIALS_EXPIRED)]
+#[case(Answer::Error(400, "InvalidToken"), reason::STORE_REFUSED)]
+#[case(
+    Answer::Error(400, "AuthorizationHeaderMalformed"),
+    reason::CONFIG_INVALID
+)]
 #[case(Answer::Error(403, "RequestTimeTooSkewed"), reason::CLOCK_SKEWED)]
 #[case(Answer::Error(503, "SlowDown"), reason::STORE_OVERLOADED)]
 #[case(Answer::Error(500, "InternalError"), reason::STORE_OVERLOADED)]
@@ -355,6 +360,12 @@ async fn what_a_store_answers_is_told_apart_and_no_secret_is_said(
         bench
             .rclone
             .read_small(&bench.marker(), 100)
+            .await
+            .unwrap_err()
+            .into(),
+        bench
+            .rclone
+            .read_by_name(&bench.marker(), 100)
             .await
             .unwrap_err()
             .into(),
@@ -492,6 +503,23 @@ async fn a_file_that_may_be_listed_and_not_read_is_not_taken_for_absent(#[case] 
         .unwrap_err()
         .into();
     assert_eq!(fault.reason, reason::STORE_REFUSED, "{}", fault.message);
+}
+
+#[tokio::test]
+async fn a_file_for_which_s3_does_not_take_the_question_is_not_taken_for_absent() {
+    let server = Server::start(Answer::Wordless(400));
+    let bench = Bench::new(&server.conf(), FEW_TRIES, "bucket/db").unwrap();
+    let marker = bench.marker();
+    let read = bench.rclone.read_by_name(&marker, 100).await;
+    let setback = read.unwrap_err();
+    let found = (setback.fault.reason, setback.next);
+    assert_eq!(
+        found,
+        (reason::CONFIG_INVALID, Next::GiveUp),
+        "{}",
+        setback.fault.message
+    );
+    assert!(!bench.rclone.has_none_to_remove(&marker).await);
 }
 
 #[tokio::test]

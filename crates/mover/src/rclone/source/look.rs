@@ -373,7 +373,13 @@ impl Source<'_> {
         if self.is_without_marker().await {
             return Ok(self.refused(refusal));
         }
-        if self.settings.may_be_blind || self.is_surely_bare(tree).await? {
+        let in_words = |setback: Setback| match setback.fault.reason {
+            // Without words it is refused what was refused in words before.
+            reason::CONFIG_INVALID => refusal.clone(),
+            _ => setback,
+        };
+        let is_bare = async { self.is_surely_bare(tree).await.map_err(in_words) };
+        if self.settings.may_be_blind || is_bare.await? {
             return Ok(Lack {
                 hides_marker: true,
                 ..self.refused(refusal)

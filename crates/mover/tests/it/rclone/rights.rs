@@ -128,6 +128,28 @@ fn a_source_that_may_read_the_notes_and_not_write_them_goes_without_or_fails_whe
 }
 
 #[test]
+fn a_token_that_does_not_fit_is_told_at_both_ends_at_the_first_try_in_words_where_the_store_has_some()
+ {
+    let (cloud, bucket) = with_bucket();
+    let shop = &cloud.shop;
+    let refused = || Fault::refuse(Refusal::InvalidToken);
+    cloud.store.misbehave(refused());
+    for ended in [shop.source(&[]), shop.destination(&[])] {
+        ended.failed_saying("StoreRefused", "api error InvalidToken");
+        assert_eq!(ended.report.attempts, Some(1), "{}", ended.log);
+    }
+    cloud.store.behave();
+    // To questions for an object S3 answers without words.
+    cloud.store.misbehave(refused().on(Kind::Head));
+    let source = shop.source(&[]);
+    source.failed_saying("ConfigInvalid", "session_token");
+    assert_eq!(source.report.attempts, Some(1), "{}", source.log);
+    cloud.store.behave();
+    assert_eq!(shop.stock(&["lsf", &format!("store:{bucket}")]), "");
+    shop.source(&[]).succeeded();
+}
+
+#[test]
 fn a_source_that_may_not_delete_sends_until_a_file_has_to_go() {
     let (cloud, _) = with_bucket();
     let shop = &cloud.shop;

@@ -12,6 +12,8 @@ pub(super) enum Answer {
     Error(u16, &'static str),
     /// A listing with one object of 7 bytes, which may not be looked at, and is read with this status and no content.
     Unreadable(u16),
+    /// A listing with one object of 7 bytes; questions for an object get this status.
+    Wordless(u16),
     /// A listing with one object of this name, written as it is.
     Listed(&'static str),
     /// The connection is closed.
@@ -94,12 +96,13 @@ fn serve(stream: &TcpStream, answer: Answer, requests: &Mutex<Vec<String>>) {
             return;
         }
         Answer::Unreadable(_) if is_head => (403, String::new()),
-        Answer::Unreadable(_) if first.contains("generation.json%2F") => {
+        Answer::Wordless(status) if is_head => (status, String::new()),
+        Answer::Unreadable(_) | Answer::Wordless(_) if first.contains("generation.json%2F") => {
             let empty = LISTING.find("<Contents>").unwrap();
             (200, format!("{}</ListBucketResult>", &LISTING[..empty]))
         }
         Answer::Unreadable(status) if first.contains("x-id=GetObject") => (status, String::new()),
-        Answer::Unreadable(_) => (200, LISTING.to_owned()),
+        Answer::Unreadable(_) | Answer::Wordless(_) => (200, LISTING.to_owned()),
         Answer::Listed(_) if is_head => (404, String::new()),
         Answer::Listed(name) => (200, LISTING.replace("db-syncline/generation.json", name)),
         Answer::Error(status, code) => (
