@@ -394,7 +394,7 @@ impl Rclone {
     pub(crate) async fn look_at(&self, file: &Spot) -> Result<Option<Listed>, Setback> {
         // Named as one file its folder would be listed, which may hold a million.
         let command = Command::new("lsjson")
-            .args(["--stat", "--no-mimetype"])
+            .args(["--stat", "--files-only", "--no-mimetype"])
             .args(evidence_options(self.features().await?))
             .arg(file);
         let mut bytes = Vec::new();

@@ -1,7 +1,8 @@
 //! How long a store without a marker has to keep still before what it shows counts as a version. Pure.
 //!
 //! VolSync's source writes `permissions.facl` before it is done, and nothing after it: that is the only sign of an end that
-//! a stock source gives. Where there is none, its first upload may still go on, and VolSync's own destination fails.
+//! a stock source gives. Where there is none, its first upload may still go on, and VolSync's own destination fails. Who
+//! waits looks for that sign meanwhile.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -109,7 +109,8 @@ impl Destination<'_> {
         let is_fresh = self.make_way(&before).await?;
         let copied = self.copy_whole(&before.digest, is_fresh).await;
         if copied.is_ok() {
-            self.wait_until(seen + rest, marker).await?;
+            self.wait_until(seen + rest, marker, before.permissions.as_ref())
+                .await?;
         }
         let is_still = self.is_still(marker).await?;
         let after = self.listing().await?;
@@ -161,24 +162,38 @@ impl Destination<'_> {
         Ok(rest(&sight, self.settings.wait_unit, Timestamp::now()))
     }
 
-    /// Waits until `at`, or until the marker is another than `marker`: whoever writes one has more to say than a rest.
-    async fn wait_until(&self, at: Instant, marker: Option<&Marker>) -> Result<(), Setback> {
+    /// Waits until `at`, or until the marker is another than `marker`, or the permissions are others than those of the listing:
+    /// whoever writes one of them has more to say than a rest.
+    async fn wait_until(
+        &self,
+        at: Instant,
+        marker: Option<&Marker>,
+        permissions: Option<&Listed>,
+    ) -> Result<(), Setback> {
         let left = at.saturating_duration_since(Instant::now());
         if left.as_secs() > 0 {
             self.console.say(&format!(
-                "all is here; looking in {} s whether the store still shows the same",
-                left.as_secs()
+                "all is here; looking in {} s, or when {} is written, whether the store still shows the same",
+                left.as_secs(),
+                facl::FILE_NAME
             ));
         }
         let pause = self.settings.wait_unit * UPLOAD_PAUSE;
+        let listed = permissions.map(Listed::stamp);
         loop {
             let next = at.min(Instant::now() + pause);
             tokio::select! {
                 () = tokio::time::sleep_until(next) => {}
                 fault = self.rclone.stopped() => return Err(fault.into()),
             }
+            if next == at {
+                return Ok(());
+            }
+            let (is_still, written) =
+                tokio::join!(self.is_still(marker), self.stamp_of_permissions());
             // A store that does not answer now is asked again at the end.
-            if next == at || matches!(self.is_still(marker).await, Ok(false)) {
+            let is_written = matches!(written, Ok(Some(stamp)) if listed.as_ref() != Some(&stamp));
+            if is_written || matches!(is_still, Ok(false)) {
                 return Ok(());
             }
         }

@@ -130,9 +130,6 @@ impl Destination<'_> {
     }
 
     /// Are the permissions in the store others than when `marker`'s version was fetched?
-    ///
-    /// VolSync's source replaces them at the end of each run, so one question tells of it, where a listing costs one for
-    /// each thousand files.
     async fn is_rewritten(&self, marker: &Marker) -> Result<bool, Setback> {
         let Some((_, seen)) = self.last().filter(|_| self.is_last(marker)) else {
             return Ok(false);
@@ -141,9 +138,18 @@ impl Destination<'_> {
         let Some(expected) = seen.map(Look::Sum).or(of_source) else {
             return Ok(false);
         };
+        let found = self.stamp_of_permissions().await?;
+        Ok(found.is_some_and(|found| !expected.is(&found)))
+    }
+
+    /// What the store tells of the permissions now; `None` where there are none.
+    ///
+    /// VolSync's source replaces them at the end of each run, so one question tells of it, where a listing costs one for
+    /// each thousand files.
+    pub(super) async fn stamp_of_permissions(&self) -> Result<Option<String>, Setback> {
         let spot = self.rclone.remote().data_file(facl::FILE_NAME);
         let found = self.rclone.look_at(&spot).await?;
-        Ok(found.is_some_and(|found| !expected.is(&found.stamp())))
+        Ok(found.as_ref().map(Listed::stamp))
     }
 
     /// What a destination without a trigger fetched last, see [`seen_apart`].

@@ -350,6 +350,40 @@ fn the_first_upload_of_a_stock_source_is_not_taken_for_a_version_before_its_perm
 }
 
 #[test]
+fn a_destination_that_lets_a_stock_sources_first_upload_rest_goes_on_when_that_has_said_its_last_word()
+ {
+    let cloud = Cloud::new();
+    let shop = &cloud.shop;
+    fill(&shop.src());
+    let last_word = format!("/{}/permissions.facl", shop.path);
+    cloud
+        .store
+        .misbehave(Fault::hold().on(Kind::Put).at(last_word.as_str()));
+    std::thread::scope(|scope| {
+        let source = scope.spawn(|| cloud.volsync_run());
+        crate::pair::until("all but the permissions is there", || {
+            cloud.store.struck() > 0
+        });
+        // The rest is five minutes then, longer than any wait here, and a pause in it is seven seconds and a half.
+        let unit = ("SYNCLINE_WAIT_UNIT_MS", "500");
+        let resting = shop.start("destination", "dst", &[unit]);
+        resting.wait_for("or when permissions.facl is written");
+        cloud.store.forget_requests();
+        let asked = || cloud.store.requests();
+        crate::pair::until("a look at the permissions", || {
+            asked().count_at(Kind::Head, &last_word) > 0
+        });
+        let asked = asked();
+        cloud.store.behave();
+        source.join().unwrap();
+        let listed = format!("/{}/", shop.path);
+        assert_eq!(asked.count_at(Kind::List, &listed), 0, "{asked}");
+        resting.end().succeeded();
+    });
+    assert_eq!(names(&shop.dst()), names(&shop.src()));
+}
+
+#[test]
 fn all_comes_through_names_and_contents_that_are_encrypted_in_a_bucket() {
     let cloud = Cloud::new();
     let shop = &cloud.shop;
