@@ -1,5 +1,5 @@
-//! The example of the book, `docs/rclone.md`, as it stands there: a database goes from one site to another. And the files
-//! of `deploy/samples/rclone` as they stand there.
+//! The examples of the book as they stand there: a database that goes from one site to another (`docs/rclone.md`), and the
+//! first replication through a store (`docs/first-store.md`). And the files of `deploy/samples/rclone` as they stand there.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -10,38 +10,65 @@ use serde_json::{Value, json};
 use syncline_testkit::scenario::Stage;
 use syncline_testkit::store::ObjectStore;
 use syncline_testkit::{Cluster, Site, Volume, Who, fixture, scenario};
-use syncline_tests::stores::{Remote, privileged, run};
+use syncline_tests::stores::{CLAIM, Remote, privileged, run};
 
 use crate::needs;
 use crate::parts::{SYNC_CAP, image_after, is, must_be_alike, over, text};
 
 const PAGE: &str = include_str!("../../../docs/rclone.md");
+const FIRST: &str = include_str!("../../../docs/first-store.md");
 /// What the page has its reader say of both namespaces, which [`privileged`] says here.
 const ANNOTATED: &str =
     "kubectl annotate namespace source dest volsync.backube/privileged-movers=true";
+/// How its reader makes the Secrets, which [`secret`] are here.
+const SECRETS: &str =
+    "kubectl create secret generic rclone-secret -n $namespace --from-file=rclone.conf";
 /// The files beside it.
 const SAMPLE_SOURCE: &str = include_str!("../../../deploy/samples/rclone/source.yaml");
 const SAMPLE_DESTINATION: &str = include_str!("../../../deploy/samples/rclone/destination.yaml");
 
-/// The manifests of the page, in the order in which they stand there.
-fn manifests() -> Result<Vec<Value>> {
+/// What a page's commands are given up to the line `end`, in the order in which it stands there.
+fn given<'a>(page: &'a str, end: &str) -> Result<Vec<&'a str>> {
+    let (begin, end) = (format!("<<'{end}'\n"), format!("\n{end}\n"));
+    let parts = page.split(begin.as_str()).skip(1);
+    let given = parts.map(|part| Some(part.split_once(end.as_str())?.0));
+    given
+        .collect::<Option<_>>()
+        .context("a command without an end")
+}
+
+/// The manifests that a page's commands apply.
+fn manifests(page: &str) -> Result<Vec<Value>> {
     let mut all = Vec::new();
-    for part in PAGE.split("```yaml\n").skip(1) {
-        let (block, _) = part.split_once("```").context("a block without an end")?;
-        if block.contains("apiVersion:") {
-            all.extend(fixture::documents(block)?);
-        }
+    for text in given(page, "END")? {
+        all.extend(fixture::documents(text)?);
     }
     Ok(all)
 }
 
-/// The manifest of this kind and name, for a namespace of the scenario's.
-fn manifest(kind: &str, name: &str) -> Result<Value> {
-    let found = manifests()?.into_iter().find(|object| {
-        text(object, "/kind") == Some(kind) && text(object, "/metadata/name") == Some(name)
+/// The example's manifest of this kind and name for one of its namespaces, for a namespace of the scenario's.
+fn manifest(kind: &str, namespace: &str, name: &str) -> Result<Value> {
+    let found = manifests(PAGE)?.into_iter().find(|object| {
+        text(object, "/kind") == Some(kind)
+            && text(object, "/metadata/namespace") == Some(namespace)
+            && text(object, "/metadata/name") == Some(name)
     });
-    let found = found.with_context(|| format!("the page has no {kind} {name}"))?;
+    let found = found.with_context(|| format!("the page has no {kind} {namespace}/{name}"))?;
     Ok(over(found, json!({"metadata": {"namespace": null}})))
+}
+
+/// The claim at the second site, with the image that it names in the way that the page shows besides.
+fn claim_of(image: &str) -> Result<Value> {
+    let claim = manifest("PersistentVolumeClaim", "dest", "mysql-pv-claim")?;
+    let besides = PAGE.split("```yaml\n").skip(1);
+    let besides = besides.filter_map(|part| Some(part.split_once("```")?.0));
+    let besides = besides.filter(|part| part.starts_with("dataSource:"));
+    let source = besides.last().context("no dataSource")?;
+    let source = fixture::documents(source)?.pop().context("no dataSource")?;
+    let instead = json!({"metadata": {"name": "of-the-image"}, "spec": {"dataSourceRef": null}});
+    let claim = over(over(claim, instead), json!({"spec": source}));
+    let image = json!({"spec": {"dataSource": {"name": image}}});
+    Ok(over(claim, image))
 }
 
 /// Lets a program speak to the database in a volume, and gives what it says.
@@ -62,9 +89,14 @@ async fn sql(volume: &Volume, words: &'static str) -> Result<String> {
         .await
 }
 
-/// The page's Secret, with a store of this machine in the place of Amazon's.
+/// The Secret that the page's commands make, with a store of this machine in the place of Amazon's.
 fn secret(store: &ObjectStore) -> Result<Value> {
-    with_conf(manifest("Secret", "rclone-secret")?, store)
+    ensure!(PAGE.contains(SECRETS), "the page lacks {SECRETS:?}");
+    let conf = given(PAGE, "CONF")?.pop().context("no rclone.conf")?;
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "rclone-secret"}, "stringData": {"rclone.conf": conf},
+    });
+    with_conf(secret, store)
 }
 
 /// A Secret for a namespace of the scenario's, with a store of this machine under the section's own name.
@@ -101,27 +133,29 @@ async fn example(stage: Stage) -> Result<()> {
     )
     .await?;
     let tree = data.tree().await?;
-    east.apply(manifest("ReplicationSource", "database-source")?)
+    east.apply(manifest("ReplicationSource", "source", "database-source")?)
         .await?;
     source_tells(&east).await?;
 
-    west.apply(manifest("ReplicationDestination", "database-destination")?)
-        .await?;
+    let destination = manifest("ReplicationDestination", "dest", "database-destination")?;
+    west.apply(destination).await?;
     let image = image_after(&west, "database-destination", None).await?;
     destination_tells(&west, &image).await?;
-    west.apply(over(
-        manifest("PersistentVolumeClaim", "mysql-pv-claim")?,
-        json!({"spec": {"dataSource": {"name": image}}}),
-    ))
-    .await?;
-    let copy = west.open("mysql-pv-claim").await?;
-    must_be_alike(&tree, &copy.tree().await?)?;
-    let rows = sql(
-        &copy,
-        "pragma integrity_check; select what from orders order by id",
-    )
-    .await?;
-    ensure!(rows == "ok\none\ntwo\n", "{rows}");
+    let claim = manifest("PersistentVolumeClaim", "dest", "mysql-pv-claim")?;
+    for claim in [claim, claim_of(&image)?] {
+        let name = text(&claim, "/metadata/name")
+            .unwrap_or_default()
+            .to_owned();
+        west.apply(claim).await?;
+        let copy = west.open(&name).await?;
+        must_be_alike(&tree, &copy.tree().await?)?;
+        let rows = sql(
+            &copy,
+            "pragma integrity_check; select what from orders order by id",
+        )
+        .await?;
+        ensure!(rows == "ok\none\ntwo\n", "{rows}");
+    }
 
     // The next version follows without anybody's doing at the destination.
     sql(&data, "insert into orders (what) values ('three')").await?;
@@ -137,6 +171,24 @@ async fn example(stage: Stage) -> Result<()> {
         &data.tree().await?,
         &crate::parts::tree_of_image(&west, &next).await?,
     )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_books_first_replication_through_a_store_ends_with_the_files_in_a_new_volume()
+-> Result<()> {
+    let cluster = Cluster::shared(Who::Caller).await?;
+    scenario(cluster, "rclone-first", |stage| async move {
+        let site = stage.site("try").await?;
+        let data = site.volume("data").await?;
+        site.volume(CLAIM).await?;
+        crate::parts::fill_plain(&data, 3, 1).await?;
+        for object in manifests(FIRST)? {
+            here(&site, object).await?;
+        }
+        let copy = site.open("data-restored").await?;
+        must_be_alike(&data.tree().await?, &copy.tree().await?)
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,19 +220,28 @@ async fn the_sample_files_make_an_image_of_a_volume_in_another_namespace() -> Re
     .await
 }
 
-/// Applies a sample's objects: its namespace is this one, and its store that of the scenario.
+/// Applies a sample's objects, with the scenario's store in the place of theirs.
 async fn sample(site: &Site, file: &str, store: &ObjectStore) -> Result<()> {
     for object in fixture::documents(file)? {
-        if text(&object, "/kind") == Some("Namespace") {
-            let annotations = object.pointer("/metadata/annotations");
-            let change = json!({"metadata": {"annotations": annotations}});
-            site.merge("Namespace", &site.namespace, change).await?;
-        } else if is_secret(&object) {
-            site.apply(with_conf(object, store)?).await?;
+        let object = if is_secret(&object) {
+            with_conf(object, store)?
         } else {
-            let here = json!({"metadata": {"namespace": null}});
-            site.apply(over(object, here)).await?;
-        }
+            object
+        };
+        here(site, object).await?;
+    }
+    Ok(())
+}
+
+/// Applies an object of the book's or a sample's, whose namespace is this one.
+async fn here(site: &Site, object: Value) -> Result<()> {
+    if text(&object, "/kind") == Some("Namespace") {
+        let annotations = object.pointer("/metadata/annotations");
+        let change = json!({"metadata": {"annotations": annotations}});
+        site.merge("Namespace", &site.namespace, change).await?;
+    } else {
+        let here = json!({"metadata": {"namespace": null}});
+        site.apply(over(object, here)).await?;
     }
     Ok(())
 }
@@ -269,13 +330,13 @@ async fn destination_tells(west: &Site, image: &str) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_book_has_the_words_of_the_seed() -> Result<()> {
-    let source = manifest("ReplicationSource", "database-source")?;
-    let destination = manifest("ReplicationDestination", "database-destination")?;
+    let source = manifest("ReplicationSource", "source", "database-source")?;
+    let destination = manifest("ReplicationDestination", "dest", "database-destination")?;
     for object in [&source, &destination] {
         let rclone = object.pointer("/spec/rclone").context("no spec.rclone")?;
         for (field, value) in [
             ("rcloneConfigSection", "aws-s3-bucket"),
-            ("rcloneDestPath", "scribe-test-bucket"),
+            ("rcloneDestPath", "scribe-test-bucket/mysql"),
             ("rcloneConfig", "rclone-secret"),
             ("copyMethod", "Snapshot"),
         ] {
@@ -298,7 +359,7 @@ async fn what_the_book_shows_of_statuses_is_what_the_product_writes() -> Result<
         let site = stage.site("both").await?;
         privileged(&site).await?;
         let data = site.volume("data").await?;
-        site.volume(syncline_tests::stores::CLAIM).await?;
+        site.volume(CLAIM).await?;
         crate::parts::fill_plain(&data, 3, 1).await?;
         let remote = Remote::folder("db");
         remote.tell(&site).await?;
