@@ -17,7 +17,8 @@ help: ## Show the commands
 demo: rust ## Replicate real data on the embedded cluster, and show it (KEEP=1 leaves it running)
 	@tests/tools/ensure-tools $(RUN_TOOLS) $(if $(filter 0,$(shell id -u)),btrfs-progs,)
 	@$(MAKE) --no-print-directory release
-	@$(RELEASE)/xtask demo --binary $(RELEASE)/syncline $(if $(KEEP),--keep,)
+	@rclone=$$(tests/tools/fetch-rclone) || rclone=; \
+		$(RELEASE)/xtask demo --binary $(RELEASE)/syncline $${rclone:+--rclone "$$rclone"} $(if $(KEEP),--keep,)
 
 rust:
 	@command -v $(CARGO) >/dev/null || { echo "error: Rust is missing. Cure: https://rustup.rs, 1.90 or newer" >&2; exit 1; }

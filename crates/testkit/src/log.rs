@@ -17,8 +17,29 @@ pub fn bytes_sent(log: &str) -> Option<u64> {
         Some('G') => 1e9,
         _ => 1.0,
     };
-    let value: f64 = digits.parse().ok()?;
-    format!("{:.0}", value * scale).parse().ok()
+    whole(digits.parse().ok()?, scale)
+}
+
+/// Bytes sent, from the line `Transferred: 98.112 KiB / 98.112 KiB, 100%, …` of a run of rclone's: to the thousandth part
+/// of the unit in it. The line of the same name with numbers of files has no unit.
+pub fn bytes_transferred(log: &str) -> Option<u64> {
+    log.lines().rev().find_map(|line| {
+        let mut words = line.strip_prefix("Transferred:")?.split_whitespace();
+        let (number, unit) = (words.next()?, words.next()?);
+        let scale = match unit {
+            "B" => 1.0,
+            "KiB" => 1024.0,
+            "MiB" => 1024.0 * 1024.0,
+            "GiB" => 1024.0 * 1024.0 * 1024.0,
+            _ => return None,
+        };
+        whole(number.parse().ok()?, scale)
+    })
+}
+
+/// So many units of this size, rounded.
+fn whole(number: f64, scale: f64) -> Option<u64> {
+    format!("{:.0}", number * scale).parse().ok()
 }
 
 #[cfg(test)]
@@ -35,5 +56,21 @@ mod tests {
         assert_eq!(bytes_sent(&line("1,234")), Some(1234));
         assert_eq!(bytes_sent(&line("1.23M")), Some(1_230_000));
         assert_eq!(bytes_sent("nothing"), None);
+    }
+
+    #[test]
+    fn bytes_transferred_are_read_from_the_line_that_has_a_unit() {
+        let log = |amount: &str| {
+            format!(
+                "Transferred:   \t{amount} / {amount}, 100%, 5 B/s, ETA -\nTransferred:   \t3 / 3, 100%\nRclone completed in 0s"
+            )
+        };
+        assert_eq!(bytes_transferred(&log("0 B")), Some(0));
+        assert_eq!(bytes_transferred(&log("19.533 KiB")), Some(20_002));
+        assert_eq!(bytes_transferred(&log("1.500 MiB")), Some(1_572_864));
+        assert_eq!(
+            bytes_transferred("Transferred:   \t3 / 3, 100%\nsent 5 bytes"),
+            None
+        );
     }
 }

@@ -57,7 +57,7 @@ impl Disk {
     /// What kind of place this is and what follows from it.
     pub(crate) fn describe(&self) -> String {
         match &self.why_not {
-            None => "a btrfs image of its own: point-in-time copies are atomic, the database's writer never stops".to_owned(),
+            None => "a btrfs image of its own: point-in-time copies are atomic, the database's writer stops for none".to_owned(),
             Some(why) => format!(
                 "the plain folder {} ({why}): point-in-time copies are not atomic, so the database's writer is held while one is made",
                 self.path().display()

@@ -1,14 +1,18 @@
 //! `make demo`: the main job, done on real data in front of whoever watches.
 //!
 //! Two namespaces of one embedded cluster play two sites. A volume with real files and a database in use is replicated
-//! three times (the first time whole, then after a change, then by the schedule), and an application starts from the
-//! copy. Every run is checked: the image must equal the point-in-time copy that was sent, entry by entry.
+//! three times over ssh (the first time whole, then after a change, then by the schedule), and an application starts from
+//! the copy. Then it goes through a store to two sites. Every run is checked: each image must equal the point-in-time
+//! copy that was sent, entry by entry.
 
 mod disk;
 mod input;
+mod rclone;
+mod replication;
 mod runs;
 mod show;
 mod sites;
+mod store;
 mod writer;
 
 use std::path::PathBuf;
@@ -21,7 +25,9 @@ use syncline_testkit::{Cluster, Who};
 use tokio::signal::unix::{SignalKind, signal};
 
 use disk::Disk;
+use rclone::Rclone;
 use runs::Demo;
+use show::Row;
 
 /// Replicates real data on the embedded cluster and shows it.
 #[derive(Args)]
@@ -29,6 +35,9 @@ pub(crate) struct Options {
     /// The `syncline` to show.
     #[arg(long)]
     binary: PathBuf,
+    /// The rclone for the part through a store, 1.75 or newer; without one that part is not shown.
+    #[arg(long)]
+    rclone: Option<PathBuf>,
     /// Leaves the cluster running at the end, for a look with kubectl, until Enter is pressed.
     #[arg(long)]
     keep: bool,
@@ -45,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .build()?
         .block_on(async {
             tokio::select! {
-                outcome = play(binary, options.keep) => outcome,
+                outcome = play(binary, options) => outcome,
                 () = interrupted() => bail!("interrupted; the demo cleans up"),
             }
         })
@@ -64,14 +73,16 @@ async fn interrupted() {
     }
 }
 
-async fn play(binary: PathBuf, keep: bool) -> Result<()> {
+async fn play(binary: PathBuf, options: &Options) -> Result<()> {
     let start = Instant::now();
+    let rclone = Rclone::look_at(options.rclone.as_deref());
     let disk = Disk::prepare()?;
     show::step("A place to play");
     show::say(&disk.describe());
 
     show::step("The embedded cluster");
-    let cluster = Cluster::start_with(binary, disk.path(), Who::Caller)
+    let program = rclone.as_ref().ok().map(|rclone| rclone.path.as_path());
+    let cluster = Cluster::start_with(binary, disk.path(), Who::Caller, program)
         .await
         .map(Arc::new)?;
     show::say(&format!(
@@ -80,7 +91,8 @@ async fn play(binary: PathBuf, keep: bool) -> Result<()> {
     ));
 
     let demo = Demo::set_up(Arc::clone(&cluster), disk.atomic()).await?;
-    let rows = demo.play().await?;
+    let mut rows = demo.play().await?;
+    rows.extend(through_a_store(&demo, &rclone).await?);
     show::table(&rows);
     let seconds = start.elapsed().as_secs();
     let failed = rows.iter().any(|row| !row.verified);
@@ -89,7 +101,10 @@ async fn play(binary: PathBuf, keep: bool) -> Result<()> {
             "Everything was verified. {seconds} s in all, reading and comparing included."
         ));
     }
-    if keep {
+    if rclone.is_err() {
+        show::say("Not shown: the part through a store, for want of rclone (see above).");
+    }
+    if options.keep {
         show::wait_for_enter(&cluster.kubeconfig());
     }
     demo.finish()?;
@@ -98,4 +113,19 @@ async fn play(binary: PathBuf, keep: bool) -> Result<()> {
         bail!("a copy differs from what was sent");
     }
     Ok(())
+}
+
+/// The part that needs rclone; where there is none, one line says so.
+async fn through_a_store(demo: &Demo, rclone: &Result<Rclone>) -> Result<Vec<Row>> {
+    show::step("Through a store: one source, two destinations");
+    match rclone {
+        Ok(rclone) => {
+            show::say(&format!("the movers have {}", rclone.version));
+            demo.play_through_a_store().await
+        }
+        Err(why) => {
+            show::say(&format!("not shown: {why:#}; {}", rclone::CURE));
+            Ok(Vec::new())
+        }
+    }
 }

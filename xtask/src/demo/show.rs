@@ -12,7 +12,7 @@ use comfy_table::{CellAlignment, Table};
 pub(crate) struct Row {
     /// What kind of run it was.
     pub(crate) what: String,
-    /// From the trigger until the image was published, in seconds.
+    /// From the trigger until every destination's image was published, or there was nothing to send, in seconds.
     pub(crate) seconds: f64,
     /// Entries in the volume.
     pub(crate) files: usize,

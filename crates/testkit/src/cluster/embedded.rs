@@ -61,12 +61,18 @@ pub struct Embedded {
 impl Embedded {
     /// A cluster of one's own, answering.
     pub async fn start(who: Who) -> Result<Self> {
-        Self::start_with(binary()?, &std::env::temp_dir(), who).await
+        let parent = std::env::temp_dir();
+        Self::start_with(binary()?, &parent, who, Some(rclone()?)).await
     }
 
-    /// The same with this `syncline`, and its data in a new folder under `parent`.
-    pub async fn start_with(binary: PathBuf, parent: &Path, who: Who) -> Result<Self> {
-        let cluster = Self::prepare(binary, parent, who)?;
+    /// The same with this `syncline`, its data in a new folder under `parent`, and this rclone for its pods, if any.
+    pub async fn start_with(
+        binary: PathBuf,
+        parent: &Path,
+        who: Who,
+        rclone: Option<&Path>,
+    ) -> Result<Self> {
+        let cluster = Self::prepare(binary, parent, who, rclone)?;
         cluster.launch()?;
         cluster.ready().await?;
         Ok(cluster)
@@ -74,7 +80,7 @@ impl Embedded {
 
     /// One that applies these manifests when it starts, every time.
     pub async fn start_applying(who: Who, manifests: Vec<PathBuf>) -> Result<Self> {
-        let mut cluster = Self::prepare(binary()?, &std::env::temp_dir(), who)?;
+        let mut cluster = Self::prepare(binary()?, &std::env::temp_dir(), who, Some(rclone()?))?;
         cluster.manifests = manifests;
         cluster.launch()?;
         cluster.ready().await?;
@@ -83,14 +89,20 @@ impl Embedded {
 
     /// One without an operator, whose pods can have these images beside Syncline's: a name, and the program in it.
     pub async fn start_alone(images: Vec<(&'static str, PathBuf)>) -> Result<Self> {
-        let mut cluster = Self::prepare(binary()?, &std::env::temp_dir(), Who::Caller)?;
+        let parent = std::env::temp_dir();
+        let mut cluster = Self::prepare(binary()?, &parent, Who::Caller, Some(rclone()?))?;
         cluster.alone = Some(images);
         cluster.launch()?;
         cluster.ready().await?;
         Ok(cluster)
     }
 
-    fn prepare(mut binary: PathBuf, parent: &Path, who: Who) -> Result<Self> {
+    fn prepare(
+        mut binary: PathBuf,
+        parent: &Path,
+        who: Who,
+        rclone: Option<&Path>,
+    ) -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("syncline-test-")
             .tempdir_in(parent)?;
@@ -105,7 +117,7 @@ impl Embedded {
                 .with_context(|| format!("cannot copy {}", binary.display()))?;
             binary = copy;
         }
-        give_programs(&folder.path().join(PROGRAMS))?;
+        give_programs(&folder.path().join(PROGRAMS), rclone)?;
         Ok(Self {
             folder,
             who,
@@ -370,11 +382,14 @@ impl Drop for Embedded {
     }
 }
 
-/// Makes a folder with rclone, where an ordinary user finds it, too.
-fn give_programs(folder: &Path) -> Result<()> {
+/// Makes a folder with this rclone, if any, where an ordinary user finds it, too.
+fn give_programs(folder: &Path, rclone: Option<&Path>) -> Result<()> {
     fs::create_dir(folder)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
-    let (stock, given) = (rclone()?, folder.join("rclone"));
+    let Some(stock) = rclone else {
+        return Ok(());
+    };
+    let given = folder.join("rclone");
     // One that lies on another file system cannot be linked.
     fs::hard_link(stock, &given)
         .or_else(|_| fs::copy(stock, &given).map(drop))

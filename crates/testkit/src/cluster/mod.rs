@@ -89,9 +89,15 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// An embedded cluster with this `syncline`, and its data in a new folder under `parent`.
-    pub async fn start_with(binary: PathBuf, parent: &Path, who: Who) -> Result<Self> {
-        Embedded::start_with(binary, parent, who)
+    /// An embedded cluster with this `syncline`, its data in a new folder under `parent`, and this rclone for its pods,
+    /// if any.
+    pub async fn start_with(
+        binary: PathBuf,
+        parent: &Path,
+        who: Who,
+        rclone: Option<&Path>,
+    ) -> Result<Self> {
+        Embedded::start_with(binary, parent, who, rclone)
             .await
             .map(Self::Embedded)
     }
