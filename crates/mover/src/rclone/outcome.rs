@@ -194,7 +194,7 @@ const KINDS: &[Kind] = &[
         ],
         reason: api_reason::HOST_KEY_MISMATCH,
         what: "the store shows another host key than rclone.conf expects",
-        cure: "if that is not an attack, correct the section's known_hosts",
+        cure: "if that is not an attack, correct the section's host_keys or known_hosts_file",
         next: Next::GiveUp,
     },
     Kind {
