@@ -58,6 +58,9 @@ pub const AWS_LOAD_BALANCER_TYPE_NLB: &str = "nlb";
 /// Syncline: annotation on a `ReplicationSource`. A value that differs from `status.rsync.allowedEmptySource` lets one
 /// run send a source that has become empty.
 pub const ALLOW_EMPTY_SOURCE: &str = "syncline.dev/allow-empty-source";
+/// The same as messages name it to those who may need it.
+pub const ALLOW_EMPTY_SOURCE_ONCE: &str =
+    "syncline.dev/allow-empty-source=yes (another value each time)";
 /// Syncline: annotation on either kind with `spec.rclone`: the path in the store for what Syncline notes about
 /// `rcloneDestPath`, where the path beside it cannot be used.
 pub const RCLONE_STATE_PATH: &str = "syncline.dev/rclone-state-path";

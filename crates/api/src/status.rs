@@ -63,6 +63,16 @@ pub struct Progress {
     pub files_total: Option<i64>,
 }
 
+impl Progress {
+    /// What a mover says that it does while it waits for a new version, which nothing is lost by ending.
+    pub const WAITING: &str = "Waiting";
+
+    /// Does the mover do nothing but wait?
+    pub fn waits(&self) -> bool {
+        self.phase.as_deref() == Some(Self::WAITING)
+    }
+}
+
 /// Failures in a row, why the last of them failed, and when the next try is due.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
-use syncline_api::conditions::{PRESERVED, without_failures};
+use syncline_api::conditions::{PRESERVED, SYNC_IN_PROGRESS, without_failures};
 use syncline_api::movers::TriggerSpec;
 use syncline_api::status::{Progress, Retry};
 use syncline_api::{GoDuration, ReplicationDestination, ReplicationSource};
@@ -216,6 +216,10 @@ fn of_destination(destination: &ReplicationDestination, sending: &[String]) -> R
     let receives = status.progress.is_some() || own.is_some_and(|own| sending.contains(own));
     if own.is_some() && !receives && !paused && only_runs(&status.conditions) {
         LISTENING.clone_into(&mut general.state);
+    }
+    let waits = status.progress.as_ref().is_some_and(Progress::waits);
+    if waits && general.state == SYNC_IN_PROGRESS {
+        Progress::WAITING.clone_into(&mut general.state);
     }
     let store = spec
         .rclone

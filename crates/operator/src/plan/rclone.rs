@@ -10,7 +10,7 @@ use syncline_api::conditions;
 use syncline_api::keys::RCLONE_CONF;
 use syncline_api::movers::rclone::RcloneRemote;
 use syncline_api::names::{self, Mover, Side};
-use syncline_api::report::Report;
+use syncline_api::report::{Progress, Report};
 use syncline_api::{env, labels};
 use syncline_schedule::Trigger;
 
@@ -38,8 +38,6 @@ const CERTIFICATE_PLACE: &str = "/customCA";
 const CERTIFICATE_FILE: &str = "ca.crt";
 /// Where it keeps what nobody else is to see.
 const SCRATCH: &str = "tempdir";
-/// What a mover says that it does while it waits for a new version, which nothing is lost by ending.
-const WAITING: &str = "Waiting";
 
 /// What a run can count on.
 pub(super) fn stand(
@@ -269,7 +267,7 @@ pub(super) fn is_waiting(input: &Input<'_>) -> bool {
     let progress = input.world.progress.as_ref();
     input.mover() == Mover::Rclone
         && input.subject.key.side == Side::Destination
-        && progress.and_then(|progress| progress.phase.as_deref()) == Some(WAITING)
+        && progress.is_some_and(Progress::waits)
 }
 
 /// Lets a run begin now whose mover did nothing but wait before it made way for another.

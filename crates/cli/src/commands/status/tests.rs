@@ -131,9 +131,9 @@ fn both_ends_of_a_path_in_a_store_show_it_and_what_is_waited_for_there() {
     let destination = of_destination(&destination, &[]);
     assert_eq!(destination.waits.as_deref(), Some(waits));
     insta::assert_snapshot!(drawn(&[of_source(&source), destination]), @r"
-    NAMESPACE   KIND          NAME       MOVER    STATE            LAST SYNC   TOOK   NEXT SYNC   PROGRESS   ADDRESS
-    east        Source        database   rclone   New              never       -      -           -          to s3:bucket/db
-    west        Destination   database   rclone   SyncInProgress   never       -      -           Waiting    from s3:bucket/typo
+    NAMESPACE   KIND          NAME       MOVER    STATE     LAST SYNC   TOOK   NEXT SYNC   PROGRESS   ADDRESS
+    east        Source        database   rclone   New       never       -      -           -          to s3:bucket/db
+    west        Destination   database   rclone   Waiting   never       -      -           Waiting    from s3:bucket/typo
     ");
 }
 

@@ -19,8 +19,6 @@ const UPLOAD_LIMIT: u32 = 600;
 /// The longest time between two looks at a running upload, in the same units.
 pub(super) const UPLOAD_PAUSE: u32 = 15;
 
-/// The phase of a mover that does nothing but wait: the operator knows it, and may end it then.
-const WAITING: &str = "Waiting";
 /// What it does when the wait is over.
 const TRANSFERRING: &str = "Transferring";
 
@@ -102,7 +100,7 @@ impl Destination<'_> {
                     "waiting for {what} at {}",
                     self.rclone.remote().data()
                 ));
-                self.say_phase(WAITING);
+                self.say_phase(Progress::WAITING);
                 said = what;
             }
             pause = pause.min(longest).max(Duration::from_millis(1));

@@ -529,7 +529,8 @@ fn unexpectedly_empty(but: &str) -> Fault {
         api_reason::SOURCE_UNEXPECTEDLY_EMPTY,
         format!(
             "the source volume is empty, but {but}, so nothing was touched in the store; check that the right volume is \
-             mounted, or allow it once with the annotation syncline.dev/allow-empty-source"
+             mounted, or allow it once with the annotation {}",
+            syncline_api::labels::ALLOW_EMPTY_SOURCE_ONCE
         ),
     )
 }

@@ -167,7 +167,7 @@ pub(super) fn guard_against_emptiness(
         format!(
             "the source device has nothing but zeros, but had data in {last_blocks} blocks when it was last sent, so nothing \
              was touched at the destination; check that the right volume is attached, or allow it once with the annotation {}",
-            syncline_api::labels::ALLOW_EMPTY_SOURCE
+            syncline_api::labels::ALLOW_EMPTY_SOURCE_ONCE
         ),
     ))
 }

@@ -183,10 +183,10 @@ impl Source<'_> {
             format!(
                 "the source volume is empty and no earlier run of this source is known, but the destination {} holds {} \
                  entries (among them `{example}`), of which nothing was touched; check that the right volume is mounted, \
-                 or allow it to be emptied once with the annotation {}=yes",
+                 or allow it to be emptied once with the annotation {}",
                 self.client.peer(),
                 deletions.count,
-                labels::ALLOW_EMPTY_SOURCE
+                labels::ALLOW_EMPTY_SOURCE_ONCE
             ),
             Next::GiveUp,
         ))
@@ -305,8 +305,8 @@ fn guard_the_tree(settings: &SourceSettings) -> Result<bool, Fault> {
         api_reason::SOURCE_UNEXPECTEDLY_EMPTY,
         format!(
             "the source volume is empty, but held {last_entries} when it was last sent, so nothing was touched at the \
-             destination; check that the right volume is mounted, or allow it once with the annotation {}=yes",
-            labels::ALLOW_EMPTY_SOURCE
+             destination; check that the right volume is mounted, or allow it once with the annotation {}",
+            labels::ALLOW_EMPTY_SOURCE_ONCE
         ),
     ))
 }
