@@ -177,6 +177,17 @@ fn what_lies_where_a_folder_or_a_file_has_to_be_goes_before_the_upload_and_all_e
     crate::tree::assert_same(&volume, &cloud.shop.dst());
 }
 
+/// A run of the source that is killed while the store holds its upload to `place` back.
+fn dies_at(cloud: &Cloud, place: &str, variable: (&str, &str)) {
+    let upload = Fault::hold().on(Kind::Put).at(place);
+    cloud.store.misbehave(upload);
+    let dying = cloud.shop.start("source", "src", &[variable]);
+    crate::pair::until("the upload is held", || cloud.store.struck() > 0);
+    dying.kill_all();
+    dying.end_somehow();
+    cloud.store.behave();
+}
+
 #[test]
 fn a_file_that_was_renamed_lies_under_its_old_name_until_it_lies_under_the_new_one() {
     let cloud = sent();
@@ -185,14 +196,8 @@ fn a_file_that_was_renamed_lies_under_its_old_name_until_it_lies_under_the_new_o
     let before = files(&cloud);
     assert!(before.contains(&"two".to_owned()), "{before:?}");
     std::fs::rename(volume.join("two"), volume.join("zwei")).unwrap();
-    let upload = Fault::hold().on(Kind::Put).at("/db/zwei");
-    cloud.store.misbehave(upload);
     let known = ("LAST_GENERATION", first.as_str());
-    let dying = cloud.shop.start("source", "src", &[known]);
-    crate::pair::until("the upload is held", || cloud.store.struck() > 0);
-    dying.kill_all();
-    dying.end_somehow();
-    cloud.store.behave();
+    dies_at(&cloud, "/db/zwei", known);
     let meanwhile = files(&cloud);
     assert!(
         before.iter().all(|name| meanwhile.contains(name)),
@@ -211,15 +216,9 @@ fn what_only_a_run_that_died_has_sent_stands_in_no_way_either() {
     let first = cloud.shop.destination(&[]).report.generation.unwrap();
     let volume = cloud.shop.src();
     std::fs::write(volume.join("late"), "a file").unwrap();
-    cloud
-        .store
-        .misbehave(Fault::hold().on(Kind::Put).at("/db/permissions.facl"));
     let known = ("LAST_GENERATION", first.as_str());
-    let dying = cloud.shop.start("source", "src", &[known]);
-    crate::pair::until("all else is sent", || cloud.store.struck() > 0);
-    dying.kill_all();
-    dying.end_somehow();
-    cloud.store.behave();
+    // All else is sent before.
+    dies_at(&cloud, "/db/permissions.facl", known);
     assert!(files(&cloud).contains(&"late".to_owned()));
     std::fs::remove_file(volume.join("late")).unwrap();
     std::fs::create_dir(volume.join("late")).unwrap();
@@ -263,16 +262,9 @@ fn a_marker_that_nobody_can_read_gives_nobody_the_path_of_another() {
 fn a_first_run_that_dies_with_half_a_marker_is_taken_up_by_the_same_source_only() {
     let cloud = Cloud::new();
     std::fs::write(cloud.shop.src().join("file"), "content").unwrap();
-    cloud
-        .store
-        .misbehave(Fault::hold().on(Kind::Put).at("/db/file"));
     // It has not shown yet that it is at work.
     let slow = ("SYNCLINE_WAIT_UNIT_MS", "1000");
-    let dying = cloud.shop.start("source", "src", &[slow]);
-    crate::pair::until("the upload is held", || cloud.store.struck() > 0);
-    dying.kill_all();
-    dying.end_somehow();
-    cloud.store.behave();
+    dies_at(&cloud, "/db/file", slow);
     // Nobody waits for it for ever.
     let hasty = [("SYNCLINE_WAIT_UNIT_MS", "1"), ("POLL", "1")];
     cloud.shop.destination(&hasty).failed("SourceUploading");
