@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::lives::Lives;
 
+/// What the names of those rows begin with that hold Events.
+const OF_EVENTS: &str = "events of ";
+
 /// One thing that was seen.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
@@ -70,10 +73,26 @@ fn is_of_the_moment(event: &Value) -> bool {
     match event["reason"].as_str() {
         // Two controllers that delete the same thing at once: now and then one finds it gone.
         Some("SnapshotContentObjectDeleteError") => true,
-        // The kubelet has not yet been sent what the pod's own volumes are made of; it tries again.
-        Some("FailedMount") => message.contains("cache: timed out waiting for the condition"),
+        // The kubelet has not yet been sent what the pod's own volumes are made of, or the API server has not yet seen
+        // that the pod is this kubelet's and refuses it the claim; it tries again.
+        Some("FailedMount") => [
+            "cache: timed out waiting for the condition",
+            "no relationship found between node",
+        ]
+        .iter()
+        .any(|words| message.contains(words)),
         _ => false,
     }
+}
+
+/// Whether what was found are the recorded Events in their order, and between them nothing but warnings.
+pub(crate) fn only_warns_of_more(row: &str, recorded: &[String], found: &[String]) -> bool {
+    let mut to_come = recorded.iter().peekable();
+    let more = found
+        .iter()
+        .filter(|event| to_come.next_if_eq(event).is_none())
+        .all(|event| event.starts_with("Warning "));
+    row.starts_with(OF_EVENTS) && more && to_come.next().is_none()
 }
 
 fn said(event: &Value) -> Seen {
@@ -87,7 +106,7 @@ fn said(event: &Value) -> Seen {
     let component = component.split('_').next().unwrap_or_default().to_owned();
     Seen {
         whose: format!(
-            "events of {}/{} by {component}",
+            "{OF_EVENTS}{}/{} by {component}",
             text(&about["kind"]),
             text(&about["name"])
         ),
@@ -262,7 +281,7 @@ pub(crate) fn lives(seen: &[Seen], words: &[(String, String)], uids: &Regex) -> 
     for one in seen {
         let Some(state) = &one.state else { continue };
         let whose = plain(&one.whose);
-        let told = whose.starts_with("events of ");
+        let told = whose.starts_with(OF_EVENTS);
         let states = lives.entry(whose).or_default();
         let state = plain(state);
         let known = if told {
@@ -275,4 +294,50 @@ pub(crate) fn lives(seen: &[Seen], words: &[(String, String)], uids: &Regex) -> 
         }
     }
     lives
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_cluster_may_warn_between_the_recorded_events_and_no_more() {
+        let events = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let recorded = events(&[
+            "Warning Late: late",
+            "Normal Pulled: here",
+            "Normal Started: c",
+        ]);
+        let of = |row: &str, found: &[&str]| only_warns_of_more(row, &recorded, &events(found));
+        let row = "events of Pod/w by kubelet";
+        let warned = [
+            "Warning FailedMount: not yet",
+            "Warning Late: late",
+            "Normal Pulled: here",
+            "Normal Started: c",
+        ];
+        assert!(of(row, &warned));
+        assert!(!of("Pod/w", &warned));
+        assert!(!of(row, &warned[..3]), "one is missing");
+        assert!(
+            !of(row, &[warned[1], warned[3], warned[2]]),
+            "another order"
+        );
+        let mut more = warned.to_vec();
+        more.push("Normal Pulled: once more");
+        assert!(!of(row, &more), "another that is no warning");
+    }
+
+    #[test]
+    fn a_claim_that_a_node_may_not_see_yet_is_of_the_moment() {
+        let event = |reason: &str, message: &str| serde_json::json!({ "reason": reason, "message": message });
+        let refused = "error processing PVC life/v: User \"system:node:node\" cannot get resource: \
+                       no relationship found between node 'node' and this object";
+        assert!(is_of_the_moment(&event("FailedMount", refused)));
+        assert!(!is_of_the_moment(&event(
+            "FailedMount",
+            "secret \"s\" not found"
+        )));
+        assert!(!is_of_the_moment(&event("Failed", refused)));
+    }
 }
