@@ -92,11 +92,12 @@ impl Mover {
         Ok(result)
     }
 
-    /// A destination's run into an empty volume, which is removed afterwards.
-    pub(super) fn fetch(&self) -> Result<Cost> {
-        let volume = tempfile::tempdir_in(&self.tools.scratch)?;
-        let (command, scratch) = self.command("destination", volume.path())?;
-        run(command, &scratch.join("log"))
+    /// A destination's run into an empty volume, which stays until the end: ext4 looks at each inode that was removed within
+    /// the last minutes when it makes new ones, and the next run would pay for that.
+    pub(super) fn fetch(&self) -> Result<(Cost, PathBuf)> {
+        let volume = tempfile::tempdir_in(&self.tools.scratch)?.keep();
+        let (command, scratch) = self.command("destination", &volume)?;
+        Ok((run(command, &scratch.join("log"))?, volume))
     }
 
     /// A destination's run into the source's volume, which holds all that there is: everything is compared, nothing fetched.

@@ -142,7 +142,7 @@ impl Small {
         corpus.change(changed)?;
         self.changed.add(side, mover.send()?);
         corpus.settle()?;
-        self.restored.add(side, mover.fetch()?);
+        self.restored.add(side, mover.fetch()?.0);
         Ok(())
     }
 }
@@ -161,7 +161,10 @@ pub(super) fn big(tools: &Tools, store: &Store, corpus: &Corpus, repeat: usize) 
             corpus.settle()?;
             unchanged.add(side, mover.send()?);
             corpus.settle()?;
-            restored.add(side, mover.fetch()?);
+            let (cost, volume) = mover.fetch()?;
+            restored.add(side, cost);
+            // A few inodes cost nobody, and many GiB would.
+            std::fs::remove_dir_all(volume)?;
             store.drop_bucket(&bucket)?;
         }
     }

@@ -116,9 +116,11 @@ fn copies_of_group(
         }
         if is_blind {
             command = command.args(["--no-traverse", "--no-check-dest"]);
-            command = with_garbage_if_small(command, load);
+            command = with_garbage_if_small(command, load, 0);
         } else if is_few {
             command = command.arg("--no-traverse");
+        } else {
+            command = with_garbage_if_small(command, load, of);
         }
         if matches!(way, Way::Up { .. }) {
             // The marker's bucket or the listing showed that there is one, and keys may not be allowed to make any.
