@@ -53,24 +53,6 @@ impl PrivateFolder {
     }
 }
 
-/// The program `name` on `PATH`, or in the folders where system programs live.
-pub(crate) fn find_program(name: &str, path: Option<OsString>) -> Option<PathBuf> {
-    let path = path.unwrap_or_default();
-    let known = [
-        "/usr/local/sbin",
-        "/usr/local/bin",
-        "/usr/sbin",
-        "/usr/bin",
-        "/sbin",
-        "/bin",
-    ];
-    std::env::split_paths(&path)
-        .filter(|folder| folder.is_absolute())
-        .chain(known.iter().map(PathBuf::from))
-        .map(|folder| folder.join(name))
-        .find(|candidate| candidate.is_file())
-}
-
 /// Does a volume hold nothing but its file system's own folder?
 pub(crate) fn has_nothing(root: &Path) -> io::Result<bool> {
     for entry in std::fs::read_dir(root)? {

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 mod console;
 mod fs;
+mod programs;
 pub mod rclone;
 mod report;
 pub mod rsync;

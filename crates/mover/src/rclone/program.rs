@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::console::{Console, printable};
 pub(crate) use crate::fs::PrivateFolder;
-use crate::fs::{find_program, write_private};
+use crate::fs::write_private;
+use crate::programs;
 use crate::rclone::config::{Config, Section};
-use crate::rclone::outcome::{LastWords, Next, Scene, Setback, of_rclone};
+use crate::rclone::outcome::{LastWords, Scene, Setback, of_rclone};
 use crate::rclone::redact::Redactor;
 use crate::rclone::settings::{Remote, Settings};
 use crate::rclone::stats::Line;
@@ -164,12 +165,7 @@ impl Rclone {
         folder: &PrivateFolder,
         console: &Console,
     ) -> Result<Self, Fault> {
-        let program = find_program("rclone", std::env::var_os("PATH")).ok_or_else(|| {
-            Fault::new(
-                reason::POD_INCOMPLETE,
-                "rclone is not there; the image must contain it",
-            )
-        })?;
+        let program = programs::find("rclone")?;
         let rclone = Self::with_program(program, settings, folder, console)?;
         rclone.listen_for_signals();
         Ok(rclone)
@@ -437,11 +433,7 @@ impl Rclone {
     }
 
     fn cannot_run(&self, error: &std::io::Error) -> Setback {
-        Setback::new(
-            reason::POD_INCOMPLETE,
-            format!("{} cannot be run: {error}", self.program.display()),
-            Next::GiveUp,
-        )
+        programs::cannot_run(&self.program, error).into()
     }
 }
 

@@ -61,6 +61,16 @@ impl Setback {
     }
 }
 
+impl From<Fault> for Setback {
+    /// That ends the run.
+    fn from(fault: Fault) -> Self {
+        Self {
+            fault,
+            next: Next::GiveUp,
+        }
+    }
+}
+
 /// The last words of a program: what it printed on standard error, newest lines last.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LastWords {

@@ -10,7 +10,8 @@ use syncline_api::report::MOST_UNPRESERVED;
 use tokio::process::{Child, Command};
 
 use crate::console::Console;
-use crate::fs::{find_program, write_private};
+use crate::fs::write_private;
+use crate::programs;
 use crate::report::{Fault, reason};
 use crate::rsync::accounts::Accounts;
 use crate::rsync::cpu;
@@ -47,12 +48,7 @@ impl Client {
         settings: &SourceSettings,
         folder: &PrivateFolder,
     ) -> Result<Self, Fault> {
-        let program = find_program("ssh", std::env::var_os("PATH")).ok_or_else(|| {
-            Fault::new(
-                reason::POD_INCOMPLETE,
-                "ssh is not there; the image must contain it",
-            )
-        })?;
+        let program = programs::find("ssh")?;
         let identity = keys::private_key(&settings.places.keys, secret::SOURCE, folder)?;
         let host_key = keys::public_key(&settings.places.keys, secret::DESTINATION_PUB)?;
         let known_hosts = folder.file("known_hosts");
@@ -210,11 +206,7 @@ impl Client {
     }
 
     fn unusable(&self, error: &std::io::Error) -> Setback {
-        Setback::new(
-            reason::POD_INCOMPLETE,
-            format!("{} cannot be run: {error}", self.program.display()),
-            crate::rsync::outcome::Next::GiveUp,
-        )
+        programs::cannot_run(&self.program, error).into()
     }
 }
 

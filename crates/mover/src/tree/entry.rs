@@ -257,6 +257,14 @@ pub(crate) fn shown(path: &[u8]) -> String {
     }
 }
 
+/// So many entries, in words.
+pub(crate) fn entries_in_words(entries: u64) -> String {
+    match entries {
+        1 => "1 entry".to_owned(),
+        _ => format!("{entries} entries"),
+    }
+}
+
 /// An entry as the kernel shows it, without extended attributes.
 pub(crate) struct Look {
     pub(crate) entry: Entry,

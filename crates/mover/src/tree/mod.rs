@@ -25,7 +25,9 @@ mod xattrs;
 
 pub(crate) use beneath::{Parents, Root, set_mode};
 
-pub(crate) use entry::{Attribute, Entry, Kind, PathFault, Time, check_path, look, shown, split};
+pub(crate) use entry::{
+    Attribute, Entry, Kind, PathFault, Time, check_path, entries_in_words, look, shown, split,
+};
 pub(crate) use linked::Linked;
 pub(crate) use prepare::{prepare, prepare_for_files};
 pub(crate) use prune::prune;

@@ -8,6 +8,7 @@ mod odd;
 mod server;
 
 use super::*;
+use crate::rclone::outcome::Next;
 use crate::rclone::store::{Evidence, Listed};
 use server::{Answer, Server};
 

@@ -29,7 +29,7 @@ use crate::rclone::settings::Settings;
 use crate::rclone::stats::{Stats, summary};
 use crate::rclone::{MOVER, signed};
 use crate::report::{Fault, failed, reason};
-use crate::tree::{Entry, Scan};
+use crate::tree::{Entry, Scan, entries_in_words};
 use crate::tries::Tries;
 use former::Former;
 use look::{Ground, Lack};
@@ -519,8 +519,8 @@ fn guard_against_emptiness(settings: &Settings) -> Result<(), Fault> {
         return Ok(());
     }
     Err(unexpectedly_empty(&format!(
-        "held {} entries when it was last sent",
-        settings.last_entries
+        "held {} when it was last sent",
+        entries_in_words(settings.last_entries)
     )))
 }
 

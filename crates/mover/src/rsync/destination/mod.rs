@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::console::Console;
-use crate::fs::{self, find_program};
+use crate::fs;
+use crate::programs;
 use crate::report::{Fault, reason};
 use crate::rsync::block::Device;
 use crate::rsync::gate::talk::{self, Answer, Request};
@@ -390,12 +391,7 @@ async fn write_gate_settings(
     is_device: bool,
     (folder, console): (&PrivateFolder, &Console),
 ) -> Result<(), Fault> {
-    let rsync = find_program("rsync", std::env::var_os("PATH")).ok_or_else(|| {
-        Fault::new(
-            reason::POD_INCOMPLETE,
-            "rsync is not there; the image must contain it",
-        )
-    })?;
+    let rsync = programs::find("rsync")?;
     let help = tokio::process::Command::new(&rsync)
         .arg("--help")
         .output()

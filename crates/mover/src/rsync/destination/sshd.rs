@@ -9,7 +9,8 @@ use std::time::Duration;
 use syncline_api::keys as secret;
 use tokio::process::{Child, Command};
 
-use crate::fs::{find_program, write_private};
+use crate::fs::write_private;
+use crate::programs;
 use crate::report::{Fault, reason};
 use crate::rsync::accounts::Accounts;
 use crate::rsync::cpu;
@@ -25,12 +26,7 @@ pub(super) fn start(
     settings: &DestinationSettings,
     folder: &PrivateFolder,
 ) -> Result<Child, Fault> {
-    let program = find_program("sshd", std::env::var_os("PATH")).ok_or_else(|| {
-        Fault::new(
-            reason::POD_INCOMPLETE,
-            "sshd is not there; the image must contain the OpenSSH server",
-        )
-    })?;
+    let program = programs::find("sshd")?;
     let wanted = settings.user.as_deref().unwrap_or(DEFAULT_USER);
     let accounts = Accounts::of_process(Some(wanted), folder)?;
     if rustix::process::geteuid().is_root() {

@@ -18,7 +18,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::console::Console;
-use crate::fs::{Census, census, find_program, has_nothing};
+use crate::fs::{Census, census, has_nothing};
+use crate::programs;
 use crate::report::{Fault, failed, reason};
 use crate::rsync::keys::PrivateFolder;
 use crate::rsync::outcome::{self, Next, Setback};
@@ -27,6 +28,7 @@ use crate::rsync::progress::{Totals, signed};
 use crate::rsync::settings::{Compress, SourceSettings};
 use crate::rsync::ssh::Client;
 use crate::supervise::told_to_stop;
+use crate::tree::entries_in_words;
 use crate::tries::Tries;
 use transfer::{Ask, Transfer};
 
@@ -44,12 +46,7 @@ const CONFIRMATION_LIMIT: Duration = Duration::from_secs(3600);
 pub(crate) async fn run(settings: &SourceSettings, console: &Console) -> Result<Report, Fault> {
     let started = Instant::now();
     guard_against_emptiness(settings).await?;
-    let rsync = find_program("rsync", std::env::var_os("PATH")).ok_or_else(|| {
-        Fault::new(
-            reason::POD_INCOMPLETE,
-            "rsync is not there; the image must contain it",
-        )
-    })?;
+    let rsync = programs::find("rsync")?;
     let folder = PrivateFolder::make(&settings.places.scratch)?;
     let client = Client::prepare(settings, &folder)?;
     let counted = Arc::new(OnceLock::new());
@@ -132,12 +129,7 @@ impl Source<'_> {
 
     async fn try_once(&self, ask: Ask) -> Result<Totals, Setback> {
         // A volume may go away between two tries.
-        let may_delete = guard_against_emptiness(self.settings)
-            .await
-            .map_err(|fault| Setback {
-                fault,
-                next: Next::GiveUp,
-            })?;
+        let may_delete = guard_against_emptiness(self.settings).await?;
         let answered_in = self.knock().await?;
         let compress = match self.settings.compress {
             Compress::Auto => answered_in > NEAR,
@@ -298,8 +290,7 @@ fn guard_the_tree(settings: &SourceSettings) -> Result<bool, Fault> {
     let last_entries = match settings.last_entries {
         None => return Ok(false),
         Some(0) => return Ok(true),
-        Some(1) => "1 entry".to_owned(),
-        Some(entries) => format!("{entries} entries"),
+        Some(entries) => entries_in_words(entries),
     };
     Err(Fault::new(
         api_reason::SOURCE_UNEXPECTEDLY_EMPTY,

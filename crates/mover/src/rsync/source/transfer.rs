@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::console::{Console, printable};
 use crate::fs::{Census, LOST_AND_FOUND};
+use crate::programs;
 use crate::report::reason;
 use crate::rsync::outcome::{LastWords, Less, Next, Setback, of_rsync};
 use crate::rsync::progress::{Glimpse, Totals, glimpse, progress};
@@ -273,7 +274,7 @@ impl Transfer<'_> {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| cannot_run(self.rsync, &error))?;
+            .map_err(|error| programs::cannot_run(self.rsync, &error))?;
         let input = child.stdin.take();
         let give_names = async {
             if let (Some(mut input), Some(names)) = (input, names) {
@@ -301,7 +302,7 @@ impl Transfer<'_> {
         let status = child
             .wait()
             .await
-            .map_err(|error| cannot_run(self.rsync, &error))?;
+            .map_err(|error| programs::cannot_run(self.rsync, &error))?;
         of_rsync(status.code(), &words, client.peer()).map_or(Ok(()), Err)
     }
 
@@ -408,14 +409,6 @@ fn cannot_read(data: &Path, error: &std::io::Error) -> Setback {
 struct Shown {
     at: Option<Instant>,
     glimpse: Option<Glimpse>,
-}
-
-fn cannot_run(rsync: &Path, error: &std::io::Error) -> Setback {
-    Setback::new(
-        reason::POD_INCOMPLETE,
-        format!("{} cannot be run: {error}", rsync.display()),
-        Next::GiveUp,
-    )
 }
 
 #[cfg(test)]
