@@ -15,8 +15,10 @@ use crate::report::Fault;
 const DEVICES: &str = "/dev";
 /// The type of a section whose store is a folder of this machine.
 const LOCAL: &str = "local";
+/// What stands for such a section where there is none.
+const ON_THE_FLY: &str = ":local";
 /// So many sections at most lead from one to the next.
-const MOST_STEPS: u32 = 16;
+const MOST_STEPS: usize = 16;
 /// Where the volumes of spec.rclone.moverVolumes are.
 const VOLUMES: &str = "/mnt";
 /// How a path leads into one of them.
@@ -109,6 +111,11 @@ impl Rclone {
         ))
     }
 
+    /// The folders of other sections, or of this machine, in which what this section names really lies.
+    pub(crate) fn bases(&self) -> Vec<Remote> {
+        bases(self.config(), &self.remote().section)
+    }
+
     /// The store, if it is a folder of this machine.
     pub(crate) fn folder_of_store(&self) -> Option<Folder> {
         let path = folder(self.config(), self.remote())?;
@@ -150,6 +157,27 @@ fn folder(config: &Config, remote: &Remote) -> Option<PathBuf> {
         }
     }
     None
+}
+
+/// The folders to which a section leads, each by way of the one before.
+fn bases(config: &Config, section: &str) -> Vec<Remote> {
+    let mut bases: Vec<Remote> = Vec::new();
+    while bases.len() < MOST_STEPS {
+        let section = bases.last().map_or(section, |base| &base.section);
+        let Some((Some(next), path)) = config.option(section, "remote").map(parted) else {
+            break;
+        };
+        let section = match next {
+            Next::Here => ON_THE_FLY,
+            Next::Section(name) => name,
+        };
+        bases.push(Remote {
+            section: section.to_owned(),
+            path: path.to_owned(),
+            state_path: None,
+        });
+    }
+    bases
 }
 
 /// Where a `remote` leads.
@@ -249,6 +277,24 @@ mod tests {
         };
         let wanted = std::env::current_dir().unwrap().join("b");
         assert_eq!(folder(&config, &relative), Some(wanted));
+    }
+
+    #[rstest]
+    #[case("here", &[])]
+    #[case("hidden", &[("other", "../../tmp"), ("here", "/mnt/store")])]
+    #[case("path", &[(":local", "/dev/shm")])]
+    #[case("far", &[("s3", "tmp")])]
+    #[case("farther", &[])]
+    #[case("unknown", &[])]
+    fn a_section_leads_into_folders_of_others(
+        #[case] section: &str,
+        #[case] wanted: &[(&str, &str)],
+    ) {
+        let config = Config::parse(CONF).unwrap();
+        let found = bases(&config, section);
+        let found = found.iter().map(|base| (&*base.section, &*base.path));
+        assert_eq!(found.collect::<Vec<_>>(), wanted);
+        assert!(bases(&config, "round").len() <= MOST_STEPS);
     }
 
     #[rstest]

@@ -147,6 +147,12 @@ impl Remote {
             .collect()
     }
 
+    /// The same for a folder that may be some other's path itself.
+    pub(crate) fn states_from_here_up(&self) -> Vec<(String, Spot)> {
+        let here = sibling(&self.path).map(|state| (self.path.clone(), self.folder_at(&state)));
+        here.into_iter().chain(self.states_above()).collect()
+    }
+
     /// A file in the folder of what is ours.
     pub(crate) fn state_file(&self, name: &str) -> Option<Spot> {
         self.state().map(|folder| folder.file(name))

@@ -198,7 +198,7 @@ impl Rclone {
                 reason::STORE_REFUSED,
                 format!(
                     "the store lists `{file}` with {size} bytes and does not let it be read; let the keys of the Secret read \
-                     objects, not only list them"
+                     objects, not only list them, and take `no_head_object` out of the section"
                 ),
                 Next::GiveUp,
             )),

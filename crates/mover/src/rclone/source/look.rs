@@ -14,7 +14,7 @@ use crate::rclone::program::Command;
 use crate::rclone::settings::{STATE_SUFFIX, Spot};
 use crate::rclone::store::Listed;
 use crate::report::{Fault, reason};
-use crate::tree::{self, Scan};
+use crate::tree::{self, Scan, entries_in_words};
 
 /// Why nothing can be kept beside the path, and what helps: in so few words that a report has room for them.
 pub(super) struct Lack {
@@ -164,7 +164,9 @@ impl Source<'_> {
 
     /// The marker, and where this source is new whether its path lies within another's.
     async fn markers(&self) -> (Result<Option<Marker>, Setback>, Result<(), Setback>) {
-        let above = self.rclone.remote().states_above().into_iter();
+        let bases = self.rclone.bases().into_iter();
+        let bases = bases.flat_map(|base| base.states_from_here_up());
+        let above = self.rclone.remote().states_above().into_iter().chain(bases);
         let above: Vec<(String, Spot)> = above
             .map(|(path, folder)| (path, folder.file(MARKER)))
             .collect();
@@ -487,8 +489,9 @@ impl Source<'_> {
             |marker: &&Marker| marker.files > 0 || (tree.held() == 0 && marker.entries > 0);
         if let Some(marker) = marker.filter(is_more) {
             let but = format!(
-                "the store holds {} entries of it, {} of them files",
-                marker.entries, marker.files
+                "the store holds {} of it, {} of them files",
+                entries_in_words(marker.entries),
+                marker.files
             );
             return Err(unexpectedly_empty(&but).into());
         }

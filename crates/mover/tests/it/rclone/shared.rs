@@ -94,6 +94,24 @@ fn a_path_within_anothers_and_one_around_anothers_are_refused_and_nothing_is_rem
 }
 
 #[test]
+fn a_path_within_anothers_is_refused_by_way_of_another_section_too() {
+    let shop = Shop::new(Kind::Crypt);
+    std::fs::write(shop.src().join("top"), "content").unwrap();
+    let store = shop.path("store").display().to_string();
+    let plain = [
+        ("RCLONE_CONFIG_SECTION", "base"),
+        ("RCLONE_DEST_PATH", store.as_str()),
+    ];
+    shop.source(&plain).succeeded();
+    let sealed = shop.source(&[("OWNER_NAME", "inner"), ("OWNER_UID", "uid-2")]);
+    sealed.failed_saying("PathInUse", "store-syncline/generation.json tells");
+    let names = std::fs::read_dir(&store).unwrap();
+    let mut names: Vec<_> = names.map(|name| name.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["permissions.facl", "top"]);
+}
+
+#[test]
 fn a_path_of_volsyncs_within_ones_own_is_refused_at_first() {
     let shop = filled();
     std::fs::create_dir_all(shop.objects().join("other")).unwrap();
