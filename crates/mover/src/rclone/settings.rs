@@ -124,10 +124,16 @@ impl Remote {
         self.state_path.as_deref().map(|path| self.folder_at(path))
     }
 
+    /// Is the path all of a bucket, if the store has buckets? Slashes around its name mean nothing to such a store.
+    pub(crate) fn is_bucket(&self) -> bool {
+        names_of(&self.path).len() == 1
+    }
+
     /// Is what is ours in a bucket of its own, beside that of the data?
     pub(crate) fn has_bucket_for_state(&self) -> bool {
-        let path = self.path.trim_end_matches('/');
-        !path.contains('/') && self.state_path == sibling(path)
+        let usual = sibling(&self.path);
+        let usual = usual.as_deref().map(names_of);
+        self.is_bucket() && usual.is_some() && self.state_path.as_deref().map(names_of) == usual
     }
 
     /// The folder that would hold what is ours if nobody had told another.
@@ -436,6 +442,43 @@ mod tests {
                 "{within}"
             );
         }
+    }
+
+    #[rstest]
+    #[case("bucket", None, true)]
+    #[case("bucket/", None, true)]
+    #[case("/bucket", None, true)]
+    #[case("//bucket//", None, true)]
+    #[case("/bucket", Some("bucket-syncline"), true)]
+    #[case("bucket", Some("//bucket-syncline/"), true)]
+    #[case("/bucket", Some("/other"), false)]
+    #[case("bucket/db", None, false)]
+    #[case("/bucket/db", None, false)]
+    #[case("//bucket//db", None, false)]
+    #[case("bucket/.", None, false)]
+    #[case("/", None, false)]
+    fn a_bucket_for_the_state_is_known_in_every_spelling(
+        #[case] path: &str,
+        #[case] told: Option<&str>,
+        #[case] wanted: bool,
+    ) {
+        let mut pairs = vec![(env::RCLONE_DEST_PATH, path)];
+        pairs.extend(told.map(|told| (env::STATE_PATH, told)));
+        let remote = read(&pairs).unwrap().remote;
+        assert_eq!(remote.has_bucket_for_state(), wanted);
+    }
+
+    #[rstest]
+    #[case("bucket", "s3:")]
+    #[case("/bucket/", "s3:/")]
+    #[case("//bucket", "s3://")]
+    fn the_bucket_of_the_state_is_looked_for_among_all(#[case] path: &str, #[case] all: &str) {
+        let remote = read(&[(env::RCLONE_DEST_PATH, path)]).unwrap().remote;
+        let state = remote.state().unwrap();
+        assert_eq!(
+            (state.folder().to_string().as_str(), state.name()),
+            (all, "bucket-syncline")
+        );
     }
 
     #[rstest]

@@ -97,7 +97,7 @@ impl Source<'_> {
         let (remote, folder) = (self.rclone.remote(), &lead.folder);
         let spot = folder.file(MARKER);
         let is_usual = remote.passed_by_state().as_ref() == Some(folder);
-        let is_bucket = is_usual && !remote.path.trim_end_matches('/').contains('/');
+        let is_bucket = is_usual && remote.is_bucket();
         let bytes = match self.rclone.read_by_name(&spot, LARGEST_MARKER).await {
             Ok(Some(bytes)) => bytes,
             Err(setback) if setback.next == Next::Wait || lead.is_needed => return Err(setback),
