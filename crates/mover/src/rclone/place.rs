@@ -87,26 +87,20 @@ impl Folder {
 }
 
 impl Rclone {
-    /// Refuses a store that is a folder in one of the pod's own places: what lies there goes with the pod, or is the volume.
+    /// Refuses a store that is a folder in one of the pod's own places, or above one: what lies there goes with the pod, or is
+    /// the volume.
     pub(crate) fn check_place(&self, places: &Places) -> Result<(), Fault> {
         let Some(folder) = folder(self.config(), self.remote()) else {
             return Ok(());
         };
-        let own = [
-            places.data.as_path(),
-            places.scratch.as_path(),
-            Path::new(DEVICES),
-        ];
-        let Some(place) = own.into_iter().find(|place| folder.starts_with(place)) else {
+        let Some(why) = misplaced(&folder, places) else {
             return Ok(());
         };
         Err(Fault::new(
             reason::INVALID_SETTINGS,
             format!(
-                "{} lies in the mover's own {} and not in a store; keep the store on one of spec.rclone.moverVolumes, and \
-                 {INTO_VOLUME}",
-                self.remote().data(),
-                place.display()
+                "{} {why}; keep the store on one of spec.rclone.moverVolumes, and {INTO_VOLUME}",
+                self.remote().data()
             ),
         ))
     }
@@ -122,6 +116,31 @@ impl Rclone {
         let volume = volume_of(&path, Path::new(VOLUMES)).map(Path::to_owned);
         Some(Folder { path, volume })
     }
+}
+
+/// Why `folder` is no place for a store, if it is none.
+fn misplaced(folder: &Path, places: &Places) -> Option<String> {
+    let own = [
+        places.data.as_path(),
+        places.scratch.as_path(),
+        Path::new(DEVICES),
+    ];
+    if let Some(place) = own.iter().find(|place| folder.starts_with(place)) {
+        return Some(format!(
+            "lies in the mover's own {} and not in a store",
+            place.display()
+        ));
+    }
+    // A source would remove its own volume from there, a destination would fetch its volume into itself.
+    if let Some(place) = own.iter().find(|place| place.starts_with(folder)) {
+        return Some(format!(
+            "holds the mover's own {} and is no store",
+            place.display()
+        ));
+    }
+    Path::new(VOLUMES)
+        .starts_with(folder)
+        .then(|| format!("is {VOLUMES}, where the pod's volumes are mounted, and no store"))
 }
 
 /// What is mounted beneath `volumes` where `folder` is, or will be.
@@ -295,6 +314,26 @@ mod tests {
         let found = found.iter().map(|base| (&*base.section, &*base.path));
         assert_eq!(found.collect::<Vec<_>>(), wanted);
         assert!(bases(&config, "round").len() <= MOST_STEPS);
+    }
+
+    #[rstest]
+    #[case("/data", Some("lies in the mover's own /data and not in a store"))]
+    #[case("/tmp/db", Some("lies in the mover's own /tmp and not in a store"))]
+    #[case("/dev/shm", Some("lies in the mover's own /dev and not in a store"))]
+    #[case("/", Some("holds the mover's own /data and is no store"))]
+    #[case(
+        "/mnt",
+        Some("is /mnt, where the pod's volumes are mounted, and no store")
+    )]
+    #[case("/mnt/store", None)]
+    #[case("/mnt/store/db", None)]
+    #[case("/database", None)]
+    fn a_store_lies_neither_in_nor_above_the_pods_own_places(
+        #[case] folder: &str,
+        #[case] wanted: Option<&str>,
+    ) {
+        let found = misplaced(Path::new(folder), &Places::read(&|_| None));
+        assert_eq!(found.as_deref(), wanted);
     }
 
     #[rstest]

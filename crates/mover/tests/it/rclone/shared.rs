@@ -196,6 +196,12 @@ fn a_store_in_one_of_the_movers_own_places_is_refused() {
         ("source", "src", "store", shm.clone()),
         ("source", "src", "alias", "db".to_owned()),
         ("source", "src", "crypt", "db".to_owned()),
+        // What holds such a place, or all volumes.
+        ("source", "src", "store", root.clone()),
+        ("destination", "dst", "store", root.clone()),
+        ("source", "src", "alias", "..".to_owned()),
+        ("source", "src", "store", "/".to_owned()),
+        ("destination", "dst", "store", "/mnt".to_owned()),
     ] {
         let variables = [
             ("RCLONE_CONFIG_SECTION", section),
