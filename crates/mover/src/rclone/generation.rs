@@ -386,7 +386,9 @@ pub(crate) fn is_manifest(name: &str) -> bool {
     let number = name
         .strip_prefix(MANIFEST.0)
         .and_then(|rest| rest.strip_suffix(MANIFEST.1));
-    number.is_some_and(|number| number.parse::<u64>().is_ok())
+    let number = number.and_then(|number| number.parse::<u64>().ok());
+    // In the one spelling that is ours: other files are other people's.
+    number.is_some_and(|number| manifest_name(number) == name)
 }
 
 /// The name of the claim of the run `run`.
@@ -396,8 +398,11 @@ pub(crate) fn claim_name(run: &str) -> String {
 
 /// Is `name` that of a claim?
 pub(crate) fn is_claim(name: &str) -> bool {
-    name.strip_prefix(CLAIM.0)
-        .is_some_and(|rest| rest.ends_with(CLAIM.1))
+    let run = name
+        .strip_prefix(CLAIM.0)
+        .and_then(|rest| rest.strip_suffix(CLAIM.1));
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    run.is_some_and(|run| !run.is_empty() && run.bytes().all(is_digit))
 }
 
 #[cfg(test)]
@@ -562,6 +567,27 @@ mod tests {
         assert!(!is_manifest(MARKER) && !is_claim(&manifest_name(7)));
         assert_eq!(manifest_of("7-01234567"), Some(manifest_name(7)));
         assert_eq!(manifest_of("listing:0123-4"), None);
+    }
+
+    #[test]
+    fn what_only_looks_like_a_claim_or_a_manifest_is_somebody_elses() {
+        for name in [
+            "run-2026/result.json",
+            "run-.json",
+            "run-x.json",
+            "run-AB.json",
+            "a/run-0.json",
+        ] {
+            assert!(!is_claim(name), "{name}");
+        }
+        for name in [
+            "manifest-.zst",
+            "manifest-+7.zst",
+            "manifest-07.zst",
+            "old/manifest-7.zst",
+        ] {
+            assert!(!is_manifest(name), "{name}");
+        }
     }
 
     proptest! {
