@@ -5,6 +5,7 @@ use std::path::Path;
 
 use futures::future::join_all;
 
+use super::way::marker_of_notes;
 use super::{Source, unexpectedly_empty};
 use crate::rclone::facl;
 use crate::rclone::generation::{self, LARGEST_MARKER, MARKER, Marker, Standing};
@@ -315,19 +316,25 @@ impl Source<'_> {
         self.check_within(surplus, is_first)
     }
 
-    /// Refuses to remove from the store what belongs to another path that lies within this one.
+    /// Refuses to remove from the store what belongs to another path that lies within this one, and the notes of another that
+    /// lie there.
     fn check_within(&self, surplus: &[Vec<u8>], is_first: bool) -> Result<(), Setback> {
         let marker = format!("{STATE_SUFFIX}/{MARKER}");
         // VolSync's movers, which write no marker, leave the permissions at the root of each path.
         let permissions = format!("/{}", facl::FILE_NAME);
         let ends_in = |end: &str| surplus.iter().find(|name| name.ends_with(end.as_bytes()));
-        let of_another = ends_in(&marker).or_else(|| ends_in(&permissions).filter(|_| is_first));
-        let Some(name) = of_another else {
+        let path = ends_in(&marker).or_else(|| ends_in(&permissions).filter(|_| is_first));
+        let path = path.map(|name| (name, ["path lies", "what it sent", "is in no other's"]));
+        let notes = || {
+            let name = marker_of_notes(surplus)?;
+            Some((name, ["notes lie", "them", "holds no other's notes"]))
+        };
+        let Some((name, [what, theirs, apart])) = path.or_else(notes) else {
             return Ok(());
         };
         let message = format!(
-            "another source's path lies within {} ({} is there), and this source would remove what it sent; give each source a \
-             path that is in no other's, or, if that one is gone for good, remove that file",
+            "another source's {what} within {} ({} is there), and this source would remove {theirs}; give each source a path that \
+             {apart}, or, if that one is gone for good, remove that file",
             self.rclone.remote().data(),
             crate::tree::shown(name)
         );

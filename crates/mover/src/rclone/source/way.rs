@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use super::{Plan, Source};
+use crate::rclone::generation::{self, MARKER};
 use crate::rclone::names;
 use crate::rclone::outcome::{Next, Setback};
 use crate::rclone::store::Features;
@@ -179,6 +180,25 @@ pub(super) fn in_the_way(
     (names(first), names(last))
 }
 
+/// The marker of a source whose notes are among `surplus`: one with a manifest or a claim in the same folder. Alone a file of
+/// that name is anybody's.
+pub(super) fn marker_of_notes(surplus: &[Vec<u8>]) -> Option<&Vec<u8>> {
+    let is_beside_it = |name: &str| generation::is_manifest(name) || generation::is_claim(name);
+    let notes = surplus.iter().map(|name| in_folder(name));
+    let notes = notes.filter(|(_, last)| std::str::from_utf8(last).is_ok_and(is_beside_it));
+    let folders: HashSet<&[u8]> = notes.map(|(folder, _)| folder).collect();
+    surplus.iter().find(|name| {
+        let (folder, last) = in_folder(name);
+        last == MARKER.as_bytes() && folders.contains(folder)
+    })
+}
+
+/// The folder of `name`, with the slash at its end, and its name there.
+fn in_folder(name: &[u8]) -> (&[u8], &[u8]) {
+    let slash = name.iter().rposition(|byte| *byte == b'/');
+    name.split_at(slash.map_or(0, |at| at.saturating_add(1)))
+}
+
 /// The folders in which `name` lies, the uppermost first.
 fn folders_of(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     let slashes = name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
@@ -223,5 +243,34 @@ mod tests {
             ["deep", "deep/a", "empty", "new\u{240a}line", "x/y/z"]
         );
         assert_eq!(words(last), ["deep/ab", "deep/other", "xy"]);
+    }
+
+    #[test]
+    fn a_marker_is_anothers_where_a_manifest_or_a_claim_lies_in_its_folder() {
+        let marker = |names: &[&str]| {
+            let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+            marker_of_notes(&names).map(|name| String::from_utf8(name.clone()).unwrap())
+        };
+        let found = |name: &str| Some(name.to_owned());
+        assert_eq!(
+            marker(&["generation.json", "manifest-1.zst"]),
+            found("generation.json")
+        );
+        assert_eq!(
+            marker(&[
+                "generation.json",
+                "x/notes/generation.json",
+                "x/notes/run-0a.json"
+            ]),
+            found("x/notes/generation.json")
+        );
+        for names in [
+            &["generation.json"][..],
+            &["x/generation.json", "manifest-1.zst", "x/y/manifest-1.zst"],
+            &["generation.json", "run-2026/result.json", "manifest-x.zst"],
+            &["x/my-generation.json", "x/manifest-1.zst"],
+        ] {
+            assert_eq!(marker(names), None, "{names:?}");
+        }
     }
 }

@@ -112,6 +112,51 @@ fn a_path_within_anothers_is_refused_by_way_of_another_section_too() {
 }
 
 #[test]
+fn a_path_that_is_the_place_of_anothers_notes_is_refused_and_they_stay() {
+    let shop = filled();
+    shop.source(&[]).succeeded();
+    let (names, marker) = (shop.state_names(), shop.marker());
+    let notes = shop.state().display().to_string();
+    let other = [
+        ("RCLONE_DEST_PATH", notes.as_str()),
+        ("OWNER_NAME", "other"),
+        ("OWNER_UID", "uid-2"),
+    ];
+    let refused = shop.source(&other);
+    refused.failed_saying("PathInUse", "generation.json is there");
+    refused.failed_saying("PathInUse", "notes lie within");
+    assert_eq!((shop.state_names(), shop.marker()), (names, marker));
+}
+
+#[test]
+fn notes_of_another_that_came_into_ones_path_are_not_removed_in_later_runs_either() {
+    let shop = filled();
+    shop.source(&[]).succeeded();
+    let (path, notes) = (shop.path("store/other"), shop.objects().join("notes"));
+    let (path, place) = (path.display().to_string(), notes.display().to_string());
+    let other = [
+        ("RCLONE_DEST_PATH", path.as_str()),
+        ("STATE_PATH", place.as_str()),
+        ("OWNER_NAME", "other"),
+        ("OWNER_UID", "uid-2"),
+    ];
+    shop.source(&other).succeeded();
+    std::fs::write(shop.src().join("top"), "changed").unwrap();
+    for _ in 0..2 {
+        let refused = shop.source(&[]);
+        refused.failed_saying("PathInUse", "notes/generation.json");
+        assert!(notes.join("generation.json").exists());
+        assert!(notes.join("manifest-1.zst").exists());
+    }
+    // One's own file of that name is no such thing.
+    std::fs::remove_dir_all(&notes).unwrap();
+    std::fs::create_dir(&notes).unwrap();
+    std::fs::write(notes.join("generation.json"), "{}").unwrap();
+    shop.source(&[]).succeeded();
+    assert!(!notes.join("generation.json").exists());
+}
+
+#[test]
 fn a_path_of_volsyncs_within_ones_own_is_refused_at_first() {
     let shop = filled();
     std::fs::create_dir_all(shop.objects().join("other")).unwrap();
