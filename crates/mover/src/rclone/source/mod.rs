@@ -200,7 +200,8 @@ impl Source<'_> {
         let (tree, ground, ()) = tokio::join!(self.scan(), ground, self.ask_ahead());
         let (tree, unpreserved) = tree?;
         let ground = ground?;
-        self.guard(&tree, ground.marker()).await?;
+        let told = self.if_of_this_path(ground.marker());
+        self.guard(&tree, told).await?;
         let mut done = match ground {
             Ground::Accompanied(marker) => self.accompanied(tree, marker).await?,
             Ground::Alone { lack, marker } => self.alone(tree, lack, marker).await?,
@@ -221,7 +222,8 @@ impl Source<'_> {
 
     /// With a marker and a manifest beside the path.
     async fn accompanied(&self, mut tree: Scan, marker: Option<Marker>) -> Result<Done, Setback> {
-        let recalled = self.recall(marker.as_ref()).await?;
+        let told = self.if_of_this_path(marker.as_ref());
+        let recalled = self.recall(told).await?;
         let memory = recalled.as_ref();
         let mut changes = changes::compare(&tree.entries, entries_of(memory));
         let stand = self.stand(marker.as_ref(), memory.is_some());
@@ -241,7 +243,7 @@ impl Source<'_> {
         if memory.is_some() {
             self.again_what_was_touched(&tree.entries, &mut changes);
         }
-        let next = self.announcement(marker.as_ref());
+        let next = self.announce(marker.as_ref());
         let notes = self.settings.remote.state_path.as_deref();
         let was_at_work = self.retire_formers(notes).await?;
         // What the store can is asked for meanwhile; an error is told by whoever needs to know.
@@ -319,6 +321,22 @@ impl Source<'_> {
                 Err(setback)
             }
         }
+    }
+
+    /// `marker`, if it tells of this path. Of what lies here another path's tells nothing, whoever sent it.
+    fn if_of_this_path<'m>(&self, marker: Option<&'m Marker>) -> Option<&'m Marker> {
+        marker.filter(|marker| !marker.is_of_other_path(&self.rclone.remote().path))
+    }
+
+    /// Announces the version after that of `marker`, which may tell of another path.
+    fn announce(&self, marker: Option<&Marker>) -> Marker {
+        let mut next = self.announcement(marker);
+        if self.if_of_this_path(marker).is_none() {
+            // A run that breaks off leaves this, and what another path held would pass for what this one held.
+            next.base = None;
+            (next.entries, next.files, next.bytes) = (0, 0, 0);
+        }
+        next
     }
 
     /// What the marker and the manifest that it names are worth.

@@ -418,6 +418,53 @@ fn notes_of_another_path_say_nothing_of_this_one() {
 }
 
 #[test]
+fn notes_of_another_path_make_no_later_run_of_the_first_at_this_one() {
+    let shop = filled();
+    let notes = shop.path("store/notes").display().to_string();
+    let here = [("STATE_PATH", notes.as_str())];
+    let first = shop.source(&here).report.generation.unwrap();
+    let volsyncs = shop.path("store/data-2/x");
+    std::fs::create_dir_all(&volsyncs).unwrap();
+    std::fs::write(volsyncs.join("permissions.facl"), "x").unwrap();
+    std::fs::write(volsyncs.join("data"), "x").unwrap();
+    let other = format!("{}-2", shop.path);
+    let there = [
+        here[0],
+        ("RCLONE_DEST_PATH", other.as_str()),
+        ("LAST_GENERATION", first.as_str()),
+    ];
+    for variables in [&there[..], &there[..2]] {
+        let refused = shop.source(variables);
+        refused.failed_saying("PathInUse", "x/permissions.facl");
+        assert!(volsyncs.join("data").exists());
+    }
+    std::fs::remove_dir_all(&volsyncs).unwrap();
+    shop.source(&there).succeeded();
+    assert!(shop.path("store/data-2/folder/file").exists());
+}
+
+#[test]
+fn an_empty_volume_empties_no_other_path_by_the_word_of_its_notes() {
+    let shop = Shop::new(Kind::Local);
+    let notes = shop.path("store/notes").display().to_string();
+    let here = [("STATE_PATH", notes.as_str())];
+    let first = shop.source(&here).report.generation.unwrap();
+    let full = shop.path("store/data-2");
+    std::fs::create_dir(&full).unwrap();
+    std::fs::write(full.join("file"), "content").unwrap();
+    let other = format!("{}-2", shop.path);
+    let there = [
+        here[0],
+        ("RCLONE_DEST_PATH", other.as_str()),
+        ("LAST_GENERATION", first.as_str()),
+    ];
+    for variables in [&there[..], &there[..2]] {
+        shop.source(variables).failed("SourceUnexpectedlyEmpty");
+        assert!(full.join("file").exists());
+    }
+}
+
+#[test]
 fn a_source_that_goes_alone_leaves_no_notes_that_nobody_keeps_up() {
     let shop = filled();
     shop.source(&[]).succeeded();
