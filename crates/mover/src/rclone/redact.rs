@@ -25,6 +25,9 @@ const SECRET_PARTS: &[&str] = &[
     "session",
     "header",
     "jwt",
+    "connection_string",
+    "grant",
+    "mnemonic",
 ];
 
 /// Names of keys that end in one of these say where something is, or whether.
@@ -43,6 +46,9 @@ const MARKS: &[&str] = &[
     "secretaccesskey",
     "signature",
     "password",
+    "passwd",
+    "accountkey",
+    "sharedaccesskey",
     // So end the names of all tokens: access_token, id_token, SessionToken, WebIdentityToken.
     "token",
     "sig",
@@ -100,15 +106,16 @@ impl Redactor {
             self.hide(value);
             self.hide_within_json(value);
             // Keys in PEM stand in one line, their line breaks written out.
-            for part in value.replace("\\n", "\n").split([',', ' ', '\n']) {
+            for part in value.replace("\\n", "\n").split([',', ';', ' ', '\n']) {
                 self.hide(part);
             }
         }
-        // A remote made up on the spot: `:s3,secret_access_key=…:bucket`.
+        // A remote made up on the spot: `:s3,secret_access_key=…:bucket`. Or what Azure calls a connection: `AccountKey=…;…`.
         for (key, value) in value
-            .split([',', '&', '?'])
+            .split([',', ';', '&', '?'])
             .filter_map(|part| part.split_once('='))
         {
+            let key = key.trim();
             if is_secret(&key.to_lowercase()) || MARKS.contains(&key.to_lowercase().as_str()) {
                 self.hide(value);
                 self.hide(value.split(':').next().unwrap_or_default());
@@ -379,6 +386,12 @@ mod tests {
     #[case("url", "https://me:CANARY@host/path")]
     #[case("remote", ":s3,provider=Other,secret_access_key=CANARY:bucket")]
     #[case("sas_url", "https://host/c?sv=1&sig=CANARY")]
+    #[case(
+        "connection_string",
+        "AccountName=someone;AccountKey=CANARY+/==;EndpointSuffix=core"
+    )]
+    #[case("access_grant", "CANARY")]
+    #[case("mnemonic", "CANARY words")]
     fn values_of_secret_keys_are_hidden(#[case] key: &str, #[case] value: &str) {
         let redactor = redactor(&[(key, value)]);
         let encoded = percent_encoded(value);
@@ -441,9 +454,25 @@ mod tests {
         "a [hidden] b"
     )]
     #[case("cut off -----BEGIN RSA PRIVATE KEY-----\nCANARY", "cut off [hidden]")]
+    #[case("login=me&passwd=CANARY&x=1", "login=me&passwd=[hidden]&x=1")]
+    #[case(
+        "AccountName=me;AccountKey=CANARY==;x=y",
+        "AccountName=me;AccountKey=[hidden];x=y"
+    )]
+    #[case("open /etc/passwd: refused", "open /etc/passwd: refused")]
     #[case("password ENVIRONMENT-CANARY", "password [hidden]")]
     fn what_looks_like_a_secret_is_hidden(#[case] words: &str, #[case] said: &str) {
         assert_eq!(redactor(&[]).redact(words), said);
+    }
+
+    #[rstest]
+    #[case("connection_string", "AccountName=someone;AccountKey=CANARY+/==;x=y")]
+    #[case("connection_string", "AccountName=someone; SharedAccessKey=CANARY+/==")]
+    #[case("connection_string", "Endpoint=x;SharedAccessSignature=sv=1&sig=CANARY+/==")]
+    #[case("remote", ":azurefiles,account_key=CANARY+/==:share")]
+    fn a_key_among_other_values_is_hidden_by_itself(#[case] key: &str, #[case] value: &str) {
+        let said = redactor(&[(key, value)]).redact("SharedKey someone:CANARY+/== refused");
+        assert_eq!(said, "SharedKey someone:[hidden] refused");
     }
 
     #[test]
