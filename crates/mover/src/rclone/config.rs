@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use syncline_api::report::reason as api_reason;
 
 use crate::rclone::settings::{Places, Remote};
@@ -129,9 +127,6 @@ const MORE_THAN_FILTERS: &[&str] = &[
     "RCLONE_SUFFIX",
     "RCLONE_UPDATE",
 ];
-
-/// So many bytes go before a password that rclone obscured.
-const OBSCURING: usize = 16;
 
 /// One section of `rclone.conf`.
 #[derive(Clone, Debug, Default)]
@@ -378,27 +373,6 @@ impl Config {
                 .is_some_and(|option| section.get(&option.to_lowercase()).is_some())
         };
         self.environment.iter().any(|(key, _)| key == name) || self.sections.iter().any(in_section)
-    }
-
-    /// Is so much to be said of what goes to the store that passwords may be among it?
-    pub(crate) fn is_talkative(&self) -> bool {
-        let of_sections = self.sections.iter().flat_map(|section| &section.entries);
-        let mut names = of_sections.chain(&self.keys).map(|(name, _)| name.as_str());
-        self.log_level() == "DEBUG"
-            || names.any(|name| name.starts_with("RCLONE_DUMP") || name == "global.dump")
-    }
-
-    /// Passwords that rclone obscured.
-    pub(crate) fn obscured(&self) -> impl Iterator<Item = &str> {
-        let of_sections = self.sections.iter().flat_map(|section| &section.entries);
-        let entries = of_sections.chain(&self.keys);
-        let obscured = entries.filter(|(name, value)| {
-            // That of the configuration itself is as it is.
-            name != "RCLONE_CONFIG_PASS"
-                && name.to_lowercase().contains("pass")
-                && (URL_SAFE_NO_PAD.decode(value)).is_ok_and(|bytes| bytes.len() > OBSCURING)
-        });
-        obscured.map(|(_, value)| value.as_str())
     }
 
     /// The level of log that the Secret asks for, when it is more than the usual.

@@ -38,9 +38,6 @@ const LONGEST_LOG_LINE: usize = 1024 * 1024;
 /// So many lines of one run are printed; a store can give reason for millions.
 const MOST_LINES: u32 = 500;
 
-/// So many passwords are revealed, each by a run of rclone.
-const MOST_REVEALED: usize = 8;
-
 /// How often rclone asks a store again for what is not data. On S3 a refused certificate, a clock that is wrong and a server
 /// that is not there cost twenty seconds with each try, and what may pass is tried again by the mover itself.
 const FEW_TRIES: &str = "3";
@@ -191,7 +188,7 @@ impl Rclone {
         if config.is_encrypted {
             config.sections = decrypted(&program, &config_file, &config);
         }
-        let redactor = Redactor::of(&config, &revealed(&program, &config));
+        let redactor = Redactor::of(&config);
         let hiding = redactor.clone();
         console.hide(move |text| hiding.redact(text));
         for name in config.passed_over() {
@@ -465,24 +462,6 @@ fn decrypted(program: &Path, file: &Path, config: &Config) -> Vec<Section> {
             entries: entries.into_iter().collect(),
         })
         .collect()
-}
-
-/// The passwords that the Secret has in obscured form, as a server is told them. Asked for only where so much is said that
-/// they may be among it.
-fn revealed(program: &Path, config: &Config) -> Vec<String> {
-    if !config.is_talkative() {
-        return Vec::new();
-    }
-    let asked = config.obscured().take(MOST_REVEALED).filter_map(|value| {
-        let told = std::process::Command::new(program)
-            .args(["reveal", "--", value])
-            .env("RCLONE_CONFIG", "/dev/null")
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output();
-        String::from_utf8(told.ok()?.stdout).ok()
-    });
-    asked.collect()
 }
 
 fn piped(is_needed: bool) -> Stdio {

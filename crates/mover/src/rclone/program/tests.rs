@@ -292,25 +292,6 @@ async fn what_the_secret_sets_wins_over_our_tuning() {
     );
 }
 
-#[rstest]
-#[case(("RCLONE_DUMP", "bodies"), "x [hidden] y")]
-#[case(("RCLONE_LOG_LEVEL", "DEBUG"), "x [hidden] y")]
-#[case(("RCLONE_LOG_LEVEL", "INFO"), "x canary words y")]
-fn a_password_known_only_obscured_is_hidden_where_much_is_said(
-    #[case] key: (&str, &str),
-    #[case] said: &str,
-) {
-    let mut obscuring = std::process::Command::new(stock());
-    let obscured = obscuring
-        .args(["obscure", "canary words"])
-        .output()
-        .unwrap();
-    let obscured = String::from_utf8(obscured.stdout).unwrap();
-    let conf = format!("[x]\ntype = local\n[web]\ntype = webdav\npass = {obscured}");
-    let bench = Bench::new(&conf, &[key], "DIR/store").unwrap();
-    assert_eq!(bench.rclone.redactor.redact("x canary words y"), said);
-}
-
 #[tokio::test]
 async fn a_missing_section_is_told_before_rclone_runs() {
     let fault = Bench::new("[y]\ntype = local\n", &[], "p").err().unwrap();
