@@ -427,7 +427,7 @@ fn is_corrected(input: &Input<'_>) -> bool {
 
 fn launch(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>) {
     if is_corrected(input) {
-        draft.forget_wait();
+        draft.forget_cause();
     }
     let (wish, standing) = match footing {
         Footing::Firm(wish, standing) => (*wish, standing),

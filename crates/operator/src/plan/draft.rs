@@ -55,14 +55,6 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Lets the next try begin as soon as nothing keeps it: what is tried is something else than what failed.
-    pub(super) fn forget_wait(&mut self) {
-        self.forget_cause();
-        if let Some(retry) = self.state.retry.as_mut() {
-            retry.next_attempt = None;
-        }
-    }
-
     /// Says what is going on, with nothing wrong.
     pub(super) fn say(&mut self, synchronizing: NewCondition) {
         let generation = self.input.subject.generation;

@@ -149,19 +149,3 @@ fn what_was_wrong_during_the_wait_for_the_next_try_is_not_told_for_longer_than_i
     assert_eq!(model.says(), ("Error".to_owned(), CAUSE.to_owned()));
     assert!(model.names("Job").is_empty(), "it still waits");
 }
-
-#[test]
-fn a_corrected_spec_whose_secret_comes_later_is_tried_when_it_comes() {
-    let mut model = source();
-    model.settle();
-    model.fail();
-    model.settle();
-    assert_eq!(model.says(), ("Error".to_owned(), CAUSE.to_owned()));
-    model.edit(json!({"rsync": {"sshKeys": "mine"}}));
-    model.settle();
-    assert!(model.says().1.starts_with("waiting for Secret site-a/mine"));
-    let keys = json!({"data": {"source": "eA==", "source.pub": "eA==", "destination.pub": "eA=="}});
-    model.put("Secret", "mine", keys);
-    assert_eq!(in_progress(&mut model), DOING);
-    assert_eq!(model.names("Job").len(), 1);
-}
