@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use rstest::rstest;
 use syncline_testkit::store::{Fault, Kind, Refusal};
 
 use super::cloud::Cloud;
@@ -34,7 +35,7 @@ fn goes_without(cloud: &Cloud, bucket: &str, cure: &str) {
     cloud.store.behave();
     let buckets = cloud.shop.stock(&["lsf", "store:"]);
     assert!(
-        !buckets.contains(&format!("{bucket}-syncline")),
+        !buckets.contains(&format!("{}-syncline", bucket.trim_matches('/'))),
         "{buckets}"
     );
     cloud.shop.destination(&path).succeeded();
@@ -45,8 +46,10 @@ fn goes_without(cloud: &Cloud, bucket: &str, cure: &str) {
     );
 }
 
-#[test]
-fn beside_a_bucket_no_bucket_of_another_account_is_used_by_a_source() {
+#[rstest]
+#[case::by_its_name("")]
+#[case::with_a_slash_before_it("/")]
+fn beside_a_bucket_no_bucket_of_another_account_is_used_by_a_source(#[case] before: &str) {
     let (cloud, bucket) = with_bucket();
     // Of other servers rclone does not believe that a bucket is another's.
     let conf = format!(
@@ -58,7 +61,8 @@ fn beside_a_bucket_no_bucket_of_another_account_is_used_by_a_source() {
     cloud
         .store
         .misbehave(taken.on(Kind::Bucket).at("-syncline"));
-    goes_without(&cloud, &bucket, "cure: a path below the bucket");
+    let path = format!("{before}{bucket}");
+    goes_without(&cloud, &path, "cure: a path below the bucket");
     let asked = cloud.store.requests();
     assert_eq!(asked.count_at(Kind::Put, "-syncline/"), 0, "{asked}");
 }
@@ -73,18 +77,23 @@ fn where_no_bucket_may_be_made_beside_a_bucket_a_source_goes_without() {
     goes_without(&cloud, &bucket, &cure);
 }
 
-#[test]
-fn beside_a_bucket_no_marker_in_a_bucket_of_another_account_is_believed_by_a_destination() {
+#[rstest]
+#[case::by_its_name("")]
+#[case::with_a_slash_before_it("/")]
+fn beside_a_bucket_no_marker_in_a_bucket_of_another_account_is_believed_by_a_destination(
+    #[case] before: &str,
+) {
     let (cloud, bucket) = with_bucket();
     let shop = &cloud.shop;
-    let path = ("RCLONE_DEST_PATH", bucket.as_str());
+    let spelled = format!("{before}{bucket}");
+    let path = ("RCLONE_DEST_PATH", spelled.as_str());
     let version = shop.source(&[path]).report.generation.unwrap();
     // All but the list of this account's buckets is the server's own answer.
     let stage = shop.path("stage");
     std::fs::create_dir(&stage).unwrap();
     let program = stage.join("rclone");
     let script = format!(
-        "#!/bin/bash\nif [[ $1 = lsjson && ${{!#}} = store: ]]; then echo '[]'; exit; fi\nexec {} \"$@\"\n",
+        "#!/bin/bash\nif [[ $1 = lsjson && ${{!#}} = store:{before} ]]; then echo '[]'; exit; fi\nexec {} \"$@\"\n",
         rclone().display()
     );
     std::fs::write(&program, script).unwrap();
