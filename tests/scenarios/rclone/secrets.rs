@@ -18,6 +18,8 @@ use crate::parts::{fill_plain, manually};
 /// Words that stand nowhere but in Secrets.
 const PASSWORD: &str = "canary-in-the-coal-mine";
 const TOKEN: &str = "canary-token-0123456789";
+/// One that even the Secret has obscured only.
+const OBSCURED: &str = "canary-under-a-cloth";
 
 /// How often the logs of pods are read.
 const OFTEN: Duration = Duration::from_millis(100);
@@ -33,7 +35,7 @@ async fn canary(stage: Stage) -> Result<()> {
     privileged(&site).await?;
     fill_plain(&site.volume("data").await?, 5, 1).await?;
     site.volume(CLAIM).await?;
-    let password = obscured(PASSWORD)?;
+    let (password, covered) = (obscured(PASSWORD)?, obscured(OBSCURED)?);
     let folder = Remote::folder("sealed");
     // A server that answers, and whose answers are dumped with all that they say of the keys.
     let server = ObjectStore::start(&stage.cluster).await?;
@@ -46,7 +48,7 @@ async fn canary(stage: Stage) -> Result<()> {
     let remote = Remote {
         conf: format!(
             "[folder]\ntype = crypt\nremote = base:/mnt/store\npassword = {password}\n\n[base]\ntype = local\n\n\
-             [web]\ntype = webdav\nurl = http://someone:{PASSWORD}@127.0.0.1:1/\npass = {password}\nbearer_token = {TOKEN}\n\n\
+             [web]\ntype = webdav\nurl = http://someone:{PASSWORD}@127.0.0.1:1/\npass = {covered}\nbearer_token = {TOKEN}\n\n\
              {refused}"
         ),
         path: "sealed".to_owned(),
@@ -59,7 +61,7 @@ async fn canary(stage: Stage) -> Result<()> {
     .with_key("RCLONE_S3_SESSION_TOKEN", TOKEN);
     remote.tell(&site).await?;
     let heard = Overheard::begin(&site);
-    let secrets = [PASSWORD, TOKEN, key, secret, &password];
+    let secrets = [PASSWORD, TOKEN, OBSCURED, key, secret, &password, &covered];
 
     send(&site, &remote, "once").await?;
     receive(&site, &remote, "once").await?;

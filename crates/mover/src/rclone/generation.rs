@@ -396,13 +396,13 @@ pub(crate) fn claim_name(run: &str) -> String {
     format!("{}{run}{}", CLAIM.0, CLAIM.1)
 }
 
-/// Is `name` that of a claim?
+/// Is `name` that of a claim? Runs are named by 32 digits (a UUID): other files are other people's.
 pub(crate) fn is_claim(name: &str) -> bool {
     let run = name
         .strip_prefix(CLAIM.0)
         .and_then(|rest| rest.strip_suffix(CLAIM.1));
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    run.is_some_and(|run| !run.is_empty() && run.bytes().all(is_digit))
+    run.is_some_and(|run| run.len() == 32 && run.bytes().all(is_digit))
 }
 
 #[cfg(test)]
@@ -563,7 +563,7 @@ mod tests {
     #[test]
     fn names_in_the_state_path_are_told_apart() {
         assert!(is_manifest(&manifest_name(7)) && !is_manifest("manifest-x.zst"));
-        assert!(is_claim(&claim_name("abc")) && !is_claim(MARKER));
+        assert!(is_claim(&claim_name(&"0123456789abcdef".repeat(2))) && !is_claim(MARKER));
         assert!(!is_manifest(MARKER) && !is_claim(&manifest_name(7)));
         assert_eq!(manifest_of("7-01234567"), Some(manifest_name(7)));
         assert_eq!(manifest_of("listing:0123-4"), None);
@@ -573,6 +573,7 @@ mod tests {
     fn what_only_looks_like_a_claim_or_a_manifest_is_somebody_elses() {
         for name in [
             "run-2026/result.json",
+            "run-20260101.json",
             "run-.json",
             "run-x.json",
             "run-AB.json",

@@ -75,7 +75,7 @@ fn half_a_marker_beside_a_claim_that_came_since_is_not_taken_for_ones_own() {
     let shop = filled();
     let path = acting(
         &shop,
-        "case \"$*\" in copyto*/manifest-*) half; touch ${marker%/*}/run-0123.json;; esac",
+        "case \"$*\" in copyto*/manifest-*) half; touch ${marker%/*}/run-0123456789abcdef0123456789abcdef.json;; esac",
     );
     let ended = shop.source(&[("PATH", &path)]);
     let log = &ended.log;
@@ -109,7 +109,12 @@ fn half_a_marker_beside_half_an_upload_stays_until_all_is_there() {
     let shop = filled();
     shop.source(&[]).succeeded();
     let marker = shop.state().join("generation.json");
-    std::fs::copy(&marker, shop.state().join("run-0123.json")).unwrap();
+    std::fs::copy(
+        &marker,
+        shop.state()
+            .join("run-0123456789abcdef0123456789abcdef.json"),
+    )
+    .unwrap();
     std::fs::write(&marker, "{\"version\": 1, \"sta").unwrap();
     std::fs::remove_file(shop.objects().join("a/b/1")).unwrap();
     let path = acting(
@@ -153,7 +158,12 @@ fn a_marker_beside_which_another_run_was_at_work_does_not_get_its_word_back() {
     let nested = shop.objects().join("inner-syncline");
     std::fs::create_dir(&nested).unwrap();
     std::fs::write(nested.join("generation.json"), "{}").unwrap();
-    std::fs::write(shop.state().join("run-0123.json"), "{}").unwrap();
+    std::fs::write(
+        shop.state()
+            .join("run-0123456789abcdef0123456789abcdef.json"),
+        "{}",
+    )
+    .unwrap();
     let took_over = [OTHER[0], OTHER[1], ("TAKE_OVER", "uid-1")];
     shop.source(&took_over).failed("PathInUse");
     // But whose the path is stays as it was.

@@ -324,7 +324,11 @@ fn half_a_retired_marker_locks_nobody_out_and_is_written_again() {
     let half = "{\"version\": 1, \"sta";
     put(&cloud, half, "db-syncline/generation.json");
     cloud.shop.source(&[told]).failed("PathInUse");
-    put(&cloud, &claim.to_string(), "db-syncline/run-0123.json");
+    put(
+        &cloud,
+        &claim.to_string(),
+        "db-syncline/run-0123456789abcdef0123456789abcdef.json",
+    );
     let other = [OTHER[0], OTHER[1], told];
     cloud.shop.source(&other).failed("PathInUse");
     cloud.shop.source(&[told]).succeeded();
