@@ -1,5 +1,6 @@
 //! What is there before a run changes anything: the volume, the marker, and whose the path is.
 
+use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -322,11 +323,17 @@ impl Source<'_> {
         let marker = format!("{STATE_SUFFIX}/{MARKER}");
         // VolSync's movers, which write no marker, leave the permissions at the root of each path.
         let permissions = format!("/{}", facl::FILE_NAME);
-        let ends_in = |end: &str| surplus.iter().find(|name| name.ends_with(end.as_bytes()));
+        // What the volume itself had is nobody else's.
+        let touched = self.touched.borrow();
+        let own: HashSet<Vec<u8>> = touched.iter().map(|path| names::listed(path)).collect();
+        let surplus = surplus.iter().filter(|name| !own.contains(*name));
+        let surplus: Vec<&[u8]> = surplus.map(Vec::as_slice).collect();
+        let ends_in =
+            |end: &str| (surplus.iter().copied()).find(|name| name.ends_with(end.as_bytes()));
         let path = ends_in(&marker).or_else(|| ends_in(&permissions).filter(|_| is_first));
         let path = path.map(|name| (name, ["path lies", "what it sent", "is in no other's"]));
         let notes = || {
-            let name = marker_of_notes(surplus)?;
+            let name = marker_of_notes(&surplus)?;
             Some((name, ["notes lie", "them", "holds no other's notes"]))
         };
         let Some((name, [what, theirs, apart])) = path.or_else(notes) else {

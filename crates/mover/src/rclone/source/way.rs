@@ -182,12 +182,12 @@ pub(super) fn in_the_way(
 
 /// The marker of a source whose notes are among `surplus`: one with a manifest or a claim in the same folder. Alone a file of
 /// that name is anybody's.
-pub(super) fn marker_of_notes(surplus: &[Vec<u8>]) -> Option<&Vec<u8>> {
+pub(super) fn marker_of_notes<'a>(surplus: &[&'a [u8]]) -> Option<&'a [u8]> {
     let is_beside_it = |name: &str| generation::is_manifest(name) || generation::is_claim(name);
     let notes = surplus.iter().map(|name| in_folder(name));
     let notes = notes.filter(|(_, last)| std::str::from_utf8(last).is_ok_and(is_beside_it));
     let folders: HashSet<&[u8]> = notes.map(|(folder, _)| folder).collect();
-    surplus.iter().find(|name| {
+    surplus.iter().copied().find(|name| {
         let (folder, last) = in_folder(name);
         last == MARKER.as_bytes() && folders.contains(folder)
     })
@@ -248,8 +248,8 @@ mod tests {
     #[test]
     fn a_marker_is_anothers_where_a_manifest_or_a_claim_lies_in_its_folder() {
         let marker = |names: &[&str]| {
-            let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().to_vec()).collect();
-            marker_of_notes(&names).map(|name| String::from_utf8(name.clone()).unwrap())
+            let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+            marker_of_notes(&names).map(|name| String::from_utf8(name.to_vec()).unwrap())
         };
         let found = |name: &str| Some(name.to_owned());
         assert_eq!(
@@ -260,7 +260,7 @@ mod tests {
             marker(&[
                 "generation.json",
                 "x/notes/generation.json",
-                "x/notes/run-0a.json"
+                "x/notes/run-0123456789abcdef0123456789abcdef.json"
             ]),
             found("x/notes/generation.json")
         );

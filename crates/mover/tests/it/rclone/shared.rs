@@ -157,6 +157,26 @@ fn notes_of_another_that_came_into_ones_path_are_not_removed_in_later_runs_eithe
 }
 
 #[test]
+fn what_looks_like_anothers_notes_and_was_the_volumes_own_goes_when_the_volume_has_it_no_more() {
+    let shop = filled();
+    for folder in ["copy", "db-syncline"] {
+        let folder = shop.src().join(folder);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("generation.json"), "{}").unwrap();
+        std::fs::write(folder.join("manifest-1.zst"), "x").unwrap();
+    }
+    let first = shop.source(&[]).report.generation.unwrap();
+    for folder in ["copy", "db-syncline"] {
+        std::fs::remove_dir_all(shop.src().join(folder)).unwrap();
+    }
+    let checked = shop.source(&[("LAST_GENERATION", &first), ("FULL_CHECK_EVERY", "1")]);
+    checked.succeeded();
+    assert!(checked.report.full_check);
+    let left = ["copy", "db-syncline"].map(|folder| shop.objects().join(folder).exists());
+    assert_eq!(left, [false, false]);
+}
+
+#[test]
 fn a_path_of_volsyncs_within_ones_own_is_refused_at_first() {
     let shop = filled();
     std::fs::create_dir_all(shop.objects().join("other")).unwrap();
@@ -468,7 +488,12 @@ fn an_empty_volume_empties_no_other_path_by_the_word_of_its_notes() {
 fn a_source_that_goes_alone_leaves_no_notes_that_nobody_keeps_up() {
     let shop = filled();
     shop.source(&[]).succeeded();
-    std::fs::write(shop.state().join("run-0123.json"), "{}").unwrap();
+    std::fs::write(
+        shop.state()
+            .join("run-0123456789abcdef0123456789abcdef.json"),
+        "{}",
+    )
+    .unwrap();
     std::fs::write(shop.path("config/RCLONE_EXCLUDE"), "*.tmp").unwrap();
     shop.source(&[]).succeeded();
     assert_eq!(shop.state_names(), ["generation.json"]);
@@ -560,7 +585,12 @@ fn the_claim_of_a_run_that_died_makes_the_next_one_wait_and_compare_everything()
     let shop = Shop::new(Kind::Local);
     fill(&shop.src());
     let first = shop.source(&[]).report.generation.unwrap();
-    std::fs::write(shop.state().join("run-0123.json"), "{}").unwrap();
+    std::fs::write(
+        shop.state()
+            .join("run-0123456789abcdef0123456789abcdef.json"),
+        "{}",
+    )
+    .unwrap();
     // What it may have done meanwhile.
     std::fs::write(shop.objects().join("a/b/7"), "FIRST 7").unwrap();
     std::fs::write(shop.src().join("a/b/1"), "changed").unwrap();
