@@ -171,8 +171,8 @@ fn folder(config: &Config, remote: &Remote) -> Option<PathBuf> {
         let (next, base) = parted(config.option(&section, "remote")?);
         path = beneath(base, &path);
         match next? {
-            Next::Here => return cleaned(&path),
-            Next::Section(name) => name.clone_into(&mut section),
+            Next::Here(_) => return cleaned(&path),
+            Next::Section(name) => without_options(name).clone_into(&mut section),
         }
     }
     None
@@ -183,12 +183,10 @@ fn bases(config: &Config, section: &str) -> Vec<Remote> {
     let mut bases: Vec<Remote> = Vec::new();
     while bases.len() < MOST_STEPS {
         let section = bases.last().map_or(section, |base| &base.section);
-        let Some((Some(next), path)) = config.option(section, "remote").map(parted) else {
+        let remote = config.option(without_options(section), "remote");
+        let Some((Some(Next::Here(section) | Next::Section(section)), path)) = remote.map(parted)
+        else {
             break;
-        };
-        let section = match next {
-            Next::Here => ON_THE_FLY,
-            Next::Section(name) => name,
         };
         bases.push(Remote {
             section: section.to_owned(),
@@ -199,10 +197,10 @@ fn bases(config: &Config, section: &str) -> Vec<Remote> {
     bases
 }
 
-/// Where a `remote` leads.
+/// Where a `remote` leads: to what rclone calls so, with options of its own perhaps.
 enum Next<'a> {
     /// To a folder of this machine.
-    Here,
+    Here(&'a str),
     Section(&'a str),
 }
 
@@ -212,16 +210,22 @@ fn parted(remote: &str) -> (Option<Next<'_>>, &str) {
     let is_path = |start: &str| start.contains('/');
     if let Some(made_up) = remote.strip_prefix(':') {
         let (kind, path) = made_up.split_once(':').unwrap_or((made_up, ""));
-        let kind = kind.split(',').next();
-        return (kind.filter(|kind| *kind == LOCAL).map(|_| Next::Here), path);
+        let section = remote
+            .strip_suffix(path)
+            .unwrap_or(remote)
+            .trim_end_matches(':');
+        let is_here = without_options(kind) == LOCAL;
+        return (is_here.then_some(Next::Here(section)), path);
     }
     match remote.split_once(':') {
-        Some((name, path)) if !is_path(name) => {
-            let name = name.split(',').next().unwrap_or(name);
-            (Some(Next::Section(name)), path)
-        }
-        _ => (Some(Next::Here), remote),
+        Some((name, path)) if !is_path(name) => (Some(Next::Section(name)), path),
+        _ => (Some(Next::Here(ON_THE_FLY)), remote),
     }
+}
+
+/// A section's name: `base` of `base,endpoint=…`.
+fn without_options(section: &str) -> &str {
+    section.split(',').next().unwrap_or(section)
 }
 
 fn beneath(base: &str, path: &str) -> String {
@@ -303,6 +307,8 @@ mod tests {
     #[case("hidden", &[("other", "../../tmp"), ("here", "/mnt/store")])]
     #[case("path", &[(":local", "/dev/shm")])]
     #[case("far", &[("s3", "tmp")])]
+    #[case("with options", &[("here,encoding=Raw", "/tmp")])]
+    #[case("made up", &[(":local,encoding=Raw", "/tmp/x")])]
     #[case("farther", &[])]
     #[case("unknown", &[])]
     fn a_section_leads_into_folders_of_others(

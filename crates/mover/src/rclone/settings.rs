@@ -87,6 +87,12 @@ impl Spot {
         Self(format!("{}{name}", self.0))
     }
 
+    /// Is it named by way of `section`?
+    pub(crate) fn is_of(&self, section: &str) -> bool {
+        let rest = self.0.strip_prefix(section);
+        rest.is_some_and(|rest| rest.starts_with(':'))
+    }
+
     /// The last name of the path.
     pub(crate) fn name(&self) -> &str {
         self.0

@@ -282,8 +282,12 @@ impl Source<'_> {
     async fn check_one_above(&self, path: &str, spot: &Spot) -> Result<(), Setback> {
         let bytes = match self.rclone.read_by_name(spot, LARGEST_MARKER).await {
             Ok(Some(bytes)) => bytes,
-            Err(setback) if setback.next == Next::Wait => return Err(setback),
-            // Keys that may not look there tell of nobody.
+            Err(setback)
+                if setback.next == Next::Wait && spot.is_of(&self.rclone.remote().section) =>
+            {
+                return Err(setback);
+            }
+            // Keys that may not look there tell of nobody, and neither does a section that leads nowhere by itself.
             Ok(None) | Err(_) => return Ok(()),
         };
         let holder = match Marker::parse(&bytes) {
