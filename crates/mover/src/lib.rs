@@ -18,6 +18,8 @@ mod supervise;
 mod tree;
 mod tries;
 
+pub use programs::rclone_of_pods;
+
 /// Runs the mover `kind` with the words that follow it on the command line, for example `main("rsync", &["source"])`.
 ///
 /// Returns the exit code of the pod's process: 0 only after a transfer that is complete for all who take part in it.

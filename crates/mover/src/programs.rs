@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::report::{Fault, reason};
 
@@ -16,6 +17,49 @@ const KNOWN: [&str; 6] = [
 ];
 /// What helps in both kinds of places where movers run.
 const CURE: &str = "use Syncline's own image; on the embedded cluster, install it on the host, or give its folder to `syncline up --programs`";
+
+/// The oldest rclone that the rclone mover takes: its first two numbers.
+const OLDEST_RCLONE: [u32; 2] = [1, 75];
+/// How one comes to the pods of the embedded cluster.
+const RCLONE_CURE: &str = "the rclone mover takes 1.75 or newer, installed on this host or in a folder that `syncline up --programs` names";
+
+/// The rclone of pods that see the folder `further`, if there is one, before the host's system folders: a line for people, with
+/// its version and place, or with what is missing and what helps.
+pub fn rclone_of_pods(further: Option<&Path>) -> String {
+    match found("rclone", further.map(OsString::from)) {
+        Some(program) => told_of_rclone(&program),
+        None => format!("none found; {RCLONE_CURE}"),
+    }
+}
+
+fn told_of_rclone(program: &Path) -> String {
+    match Command::new(program).arg("version").output() {
+        Ok(output) => of_version(program, &String::from_utf8_lossy(&output.stdout)),
+        Err(error) => format!(
+            "{} cannot be run: {error}; {RCLONE_CURE}",
+            program.display()
+        ),
+    }
+}
+
+/// What is told of a `program` that said this of its version.
+fn of_version(program: &Path, said: &str) -> String {
+    let place = program.display();
+    let first = said.lines().next().unwrap_or_default();
+    let Some(version) = first.strip_prefix("rclone v") else {
+        return format!("{place} does not tell its version; {RCLONE_CURE}");
+    };
+    if numbers(version) < Some(OLDEST_RCLONE) {
+        return format!("{version}, {place}, is too old; {RCLONE_CURE}");
+    }
+    format!("{version}, {place}")
+}
+
+/// The first two numbers of a version.
+fn numbers(version: &str) -> Option<[u32; 2]> {
+    let mut parts = version.split('.').map(|part| part.parse().ok());
+    Some([parts.next()??, parts.next()??])
+}
 
 /// The program `name` on `PATH`, or in the folders where system programs live.
 pub(crate) fn find(name: &str) -> Result<PathBuf, Fault> {
@@ -69,5 +113,18 @@ mod tests {
             "`no such program` is missing where the mover runs; use Syncline's own image; on the embedded cluster, install it \
              on the host, or give its folder to `syncline up --programs`"
         );
+    }
+
+    #[test]
+    fn the_rclone_of_pods_is_told_with_its_version_and_with_what_helps_where_it_does_not_serve() {
+        let told = |said: &str| of_version(Path::new("/usr/bin/rclone"), said);
+        for version in ["1.75.0", "1.75.2-DEV", "2.0.1"] {
+            let said = format!("rclone v{version}\n- os/version: debian 12\n");
+            assert_eq!(told(&said), format!("{version}, /usr/bin/rclone"));
+        }
+        let old = format!("1.60.1-DEV, /usr/bin/rclone, is too old; {RCLONE_CURE}");
+        assert_eq!(told("rclone v1.60.1-DEV\n"), old);
+        let silent = format!("/usr/bin/rclone does not tell its version; {RCLONE_CURE}");
+        assert_eq!(told(""), silent);
     }
 }

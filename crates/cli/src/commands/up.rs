@@ -81,7 +81,9 @@ pub(crate) async fn run(
     let client = cluster.client();
     serve_our_kinds(&client).await?;
     let operator = operator(arguments, &client).await?;
-    greet(&cluster, &data, operator.as_ref(), printer);
+    let rclone =
+        syncline_mover::rclone_of_pods(programs(arguments.programs.as_deref())?.as_deref());
+    greet(&cluster, (&data, &rclone), operator.as_ref(), printer);
     let operator = tokio::spawn(work(operator, stop.clone()));
     let applied = apply_all(&client, &manifests, None, printer).await;
     if applied.is_err() {
@@ -212,7 +214,12 @@ async fn serve_our_kinds(client: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
-fn greet(cluster: &Cluster, data: &Path, operator: Option<&Operator>, printer: &mut Printer) {
+fn greet(
+    cluster: &Cluster,
+    (data, rclone): (&Path, &str),
+    operator: Option<&Operator>,
+    printer: &mut Printer,
+) {
     printer.note(&format!("cluster     {}", cluster.url()));
     printer.note(&format!("data        {}", data.display()));
     printer.note(&format!("kubeconfig  {}", cluster.kubeconfig().display()));
@@ -220,6 +227,7 @@ fn greet(cluster: &Cluster, data: &Path, operator: Option<&Operator>, printer: &
         Some(_) => "operator    runs in this process, rsync listens on port 2022 of each destination's address",
         None => "operator    none; start one with `syncline operator --mover-image syncline --rsync-port 2022`",
     });
+    printer.note(&format!("rclone      {rclone}"));
     if let Some(address) = operator.and_then(Operator::http_address) {
         printer.note(&format!("metrics     http://{address}"));
     }
