@@ -67,9 +67,17 @@ impl Progress {
     /// What a mover says that it does while it waits for a new version, which nothing is lost by ending.
     pub const WAITING: &str = "Waiting";
 
+    /// What a mover says that it does while it looks whether what it has fetched stays the same in the store.
+    pub const RESTING: &str = "Resting";
+
     /// Does the mover do nothing but wait?
     pub fn waits(&self) -> bool {
         self.phase.as_deref() == Some(Self::WAITING)
+    }
+
+    /// Does the mover let the store rest?
+    pub fn rests(&self) -> bool {
+        self.phase.as_deref() == Some(Self::RESTING)
     }
 }
 

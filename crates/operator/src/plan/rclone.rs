@@ -270,6 +270,12 @@ pub(super) fn is_waiting(input: &Input<'_>) -> bool {
         && progress.is_some_and(Progress::waits)
 }
 
+/// Whether a destination's mover has fetched all, and looks whether the store keeps still.
+fn rests(input: &Input<'_>) -> bool {
+    let progress = input.world.progress.as_ref();
+    input.mover() == Mover::Rclone && progress.is_some_and(Progress::rests)
+}
+
 /// Lets a run begin now whose mover did nothing but wait before it made way for another.
 pub(super) fn begin_anew(draft: &mut Draft<'_>, input: &Input<'_>) {
     if is_waiting(input) {
@@ -277,7 +283,7 @@ pub(super) fn begin_anew(draft: &mut Draft<'_>, input: &Input<'_>) {
     }
 }
 
-/// Says where a mover waits of whose place in the store no version ever came into its volume: nothing else tells a path that
+/// Says that a mover lets the store rest, and where one waits of whose place in the store no version ever came into its volume: nothing else tells a path that
 /// is mistyped from one that a source has yet to fill.
 pub(super) fn tell_waiting(
     draft: &mut Draft<'_>,
@@ -285,6 +291,13 @@ pub(super) fn tell_waiting(
     wish: Option<&Validated>,
     job: &Job,
 ) {
+    if rests(input) {
+        let doing = conditions::sync_in_progress(None).message;
+        let store = address(input);
+        draft.wait_for(format!(
+            "{doing}: all of {store} is fetched, and nothing there says that its source is done; looking whether it stays as it is"
+        ));
+    }
     let Some(wish) = wish.filter(|_| is_waiting(input)) else {
         return;
     };

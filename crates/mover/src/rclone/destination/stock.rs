@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use syncline_api::report::Progress;
 use tokio::time::Instant;
 
 use super::accompanied::too_small;
 use super::rest::{Sight, rest};
-use super::wait::UPLOAD_PAUSE;
+use super::wait::{TRANSFERRING, UPLOAD_PAUSE};
 use super::{Destination, Done, Instead, Lost, NOTED, Round};
 use crate::rclone::facl::{self, Facl, Names};
 use crate::rclone::generation::Marker;
@@ -111,6 +112,7 @@ impl Destination<'_> {
         if copied.is_ok() {
             self.wait_until(seen + rest, marker, before.permissions.as_ref())
                 .await?;
+            self.say_phase(TRANSFERRING);
         }
         let is_still = self.is_still(marker).await?;
         let after = self.listing().await?;
@@ -177,6 +179,7 @@ impl Destination<'_> {
                 left.as_secs(),
                 facl::FILE_NAME
             ));
+            self.say_phase(Progress::RESTING);
         }
         let pause = self.settings.wait_unit * UPLOAD_PAUSE;
         let listed = permissions.map(Listed::stamp);

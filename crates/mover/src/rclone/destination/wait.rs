@@ -20,7 +20,7 @@ const UPLOAD_LIMIT: u32 = 600;
 pub(super) const UPLOAD_PAUSE: u32 = 15;
 
 /// What it does when the wait is over.
-const TRANSFERRING: &str = "Transferring";
+pub(super) const TRANSFERRING: &str = "Transferring";
 
 /// What a round is to fetch.
 pub(super) enum Version {
@@ -43,7 +43,8 @@ impl Destination<'_> {
         Ok(version)
     }
 
-    fn say_phase(&self, phase: &str) {
+    /// Says what it does now.
+    pub(super) fn say_phase(&self, phase: &str) {
         let progress = Progress {
             phase: Some(phase.to_owned()),
             ..Progress::default()
@@ -74,7 +75,7 @@ impl Destination<'_> {
                     {
                         return Ok(Version::Unmarked);
                     }
-                    ("a change in the store", self.settings.poll_limit)
+                    (self.what_may_come(), self.settings.poll_limit)
                 }
                 Found::Marker(marker) => {
                     let why = format!(
@@ -110,6 +111,14 @@ impl Destination<'_> {
             }
             self.has_rested.set(self.settings.poll);
             pause = pause.saturating_mul(2);
+        }
+    }
+
+    /// What is waited for where no marker is.
+    fn what_may_come(&self) -> &'static str {
+        match self.settings.last_generation {
+            Some(_) => "a change in the store",
+            None => "a first version",
         }
     }
 

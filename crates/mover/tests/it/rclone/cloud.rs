@@ -368,6 +368,7 @@ fn a_destination_that_lets_a_stock_sources_first_upload_rest_goes_on_when_that_h
         let unit = ("SYNCLINE_WAIT_UNIT_MS", "500");
         let resting = shop.start("destination", "dst", &[unit]);
         resting.wait_for("or when permissions.facl is written");
+        resting.wait_for(r#""phase":"Resting""#);
         cloud.store.forget_requests();
         let asked = || cloud.store.requests();
         crate::pair::until("a look at the permissions", || {

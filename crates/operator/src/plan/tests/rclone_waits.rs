@@ -10,8 +10,13 @@ use super::model::Model;
 fn waits(model: &mut Model) {
     model.settle();
     model.mover_runs();
+    says(model, "Waiting");
+}
+
+/// The mover says what it does.
+fn says(model: &mut Model, phase: &str) {
     model.progress = Some(Progress {
-        phase: Some("Waiting".into()),
+        phase: Some(phase.into()),
         ..Progress::default()
     });
     model.settle();
@@ -53,4 +58,18 @@ fn a_destination_that_waits_for_a_first_version_says_where_and_only_then() {
     waits(&mut model);
     let (_, said) = model.says();
     assert!(said.contains("s3:bucket/typo"), "{said}");
+}
+
+#[test]
+fn a_destination_that_lets_a_store_rest_says_what_for_until_it_goes_on() {
+    let mut model = Model::rclone_destination(json!(null), json!({"copyMethod": "Direct"}));
+    waits(&mut model);
+    says(&mut model, "Resting");
+    assert_eq!(
+        model.says().1,
+        "Synchronization in-progress: all of s3:bucket/db is fetched, and nothing there says that its source is done; looking \
+         whether it stays as it is"
+    );
+    says(&mut model, "Transferring");
+    assert_eq!(model.says().1, "Synchronization in-progress");
 }
