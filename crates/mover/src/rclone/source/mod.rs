@@ -10,6 +10,7 @@ mod hold;
 mod look;
 mod memory;
 mod permissions;
+mod restless;
 mod send;
 mod way;
 mod whole;

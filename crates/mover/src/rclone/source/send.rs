@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
 
+use super::restless::{is_as_seen, unsettle};
 use super::way::in_the_way;
 use super::{Plan, Source};
 use crate::rclone::changes;
@@ -18,33 +16,12 @@ use crate::rclone::program::Command;
 use crate::rclone::stats::Stats;
 use crate::rclone::store::{Evidence, Features, Listed};
 use crate::report::{Fault, reason};
-use crate::tree::{Entry, Scan, Time};
+use crate::tree::{Entry, Scan};
 
 /// How often files that change while they are sent are sent again.
 const ROUNDS: u32 = 3;
 /// How often the store is brought in line with what a listing shows.
-const LISTINGS: u32 = 3;
-/// The longest sentence of a report, in bytes.
-const LONGEST_SENTENCE: usize = 96;
-
-impl Sent {
-    /// What is to be said of files that never kept still.
-    pub(super) fn restless(&self) -> Vec<String> {
-        let first = self.restless.first();
-        let words = first.map(|first| {
-            let count = self.restless.len();
-            let name = crate::tree::shown(first);
-            let words =
-                format!("{count} file(s) that changed while they were read, such as /{name}");
-            syncline_api::report::head(&words, LONGEST_SENTENCE).to_owned()
-        });
-        let unnamed = self
-            .is_unsettled
-            .then(|| "files that changed while they were read".to_owned());
-        words.or(unnamed).into_iter().collect()
-    }
-}
-
+pub(super) const LISTINGS: u32 = 3;
 /// What one round leaves to the next.
 #[derive(Default)]
 struct Rest {
@@ -299,8 +276,7 @@ impl Source<'_> {
         full: Fullness,
         sent: &mut Sent,
     ) -> Result<(), Setback> {
-        let mut found = self.compare(tree).await?;
-        accept_sizes(tree, &mut found, &sent.restless);
+        let mut found = self.compare_with_restless(tree, features, sent).await?;
         for _ in 1..LISTINGS {
             if found.is_exact() {
                 break;
@@ -327,8 +303,7 @@ impl Source<'_> {
             sent.surprises = true;
             self.put_right(tree, found, (features, full.is_first))
                 .await?;
-            found = self.compare(tree).await?;
-            accept_sizes(tree, &mut found, &sent.restless);
+            found = self.compare_with_restless(tree, features, sent).await?;
         }
         if found.is_exact() {
             sent.listing = found.digest.label();
@@ -383,7 +358,7 @@ impl Source<'_> {
     }
 
     /// Sends the files at `indices`.
-    async fn copy(
+    pub(super) async fn copy(
         &self,
         tree: &Scan,
         indices: &[usize],
@@ -477,48 +452,6 @@ impl Source<'_> {
 
 fn path_of(tree: &Scan, index: usize) -> Option<Vec<u8>> {
     tree.entries.get(index).map(|entry| entry.path.clone())
-}
-
-/// Is the file still the one that was seen?
-fn is_as_seen(data: &Path, seen: &Entry) -> bool {
-    let path: PathBuf = data.join(OsStr::from_bytes(&seen.path));
-    let time = |sec: i64, nanos: i64| Time {
-        sec,
-        nanos: u32::try_from(nanos).unwrap_or_default(),
-    };
-    std::fs::symlink_metadata(path).is_ok_and(|found| {
-        found.is_file()
-            && found.len() == seen.size
-            && found.ino() == seen.inode
-            && time(found.mtime(), found.mtime_nsec()) == seen.mtime
-            && time(found.ctime(), found.ctime_nsec()) == seen.ctime
-    })
-}
-
-/// Makes sure that the next run sends the files at `paths` again: what was sent of them has a time that nobody knows.
-fn unsettle(tree: &mut Scan, paths: &BTreeSet<Vec<u8>>) {
-    for path in paths {
-        let found = crate::tree::position(&tree.entries, path);
-        if let Some(entry) = found.and_then(|index| tree.entries.get_mut(index)) {
-            entry.mtime.nanos ^= 1;
-            entry.ctime = Time::default();
-        }
-    }
-}
-
-/// Takes the sizes of `restless` files as a listing has them.
-fn accept_sizes(tree: &mut Scan, found: &mut Found, restless: &BTreeSet<Vec<u8>>) {
-    let differing = std::mem::take(&mut found.differing);
-    let sizes = std::mem::take(&mut found.sizes);
-    for (index, size) in differing.into_iter().zip(sizes) {
-        match tree.entries.get_mut(index) {
-            Some(entry) if restless.contains(&entry.path) => entry.size = size,
-            _ => {
-                found.differing.push(index);
-                found.sizes.push(size);
-            }
-        }
-    }
 }
 
 pub(super) fn broken(why: &str) -> Setback {

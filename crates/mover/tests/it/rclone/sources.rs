@@ -327,29 +327,59 @@ fn a_source_that_was_not_let_see_whose_the_path_is_says_so_and_leaves_no_marker_
     assert!(!objects(&cloud).contains("generation.json"));
 }
 
-/// Writes in place into files until it is dropped.
+/// Does something to files, a turn each millisecond, until it is dropped.
 struct Writer {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Writer {
-    fn of(files: Vec<PathBuf>) -> Self {
+    /// Writes in place.
+    fn of(files: &[PathBuf]) -> Self {
+        let open = |path| std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        let mut files: Vec<_> = files.iter().map(open).collect();
+        Self::doing(move |turn| {
+            for file in &mut files {
+                let length = file.metadata().unwrap().len();
+                let place = turn.wrapping_mul(40_503) % (length - 8);
+                file.seek(SeekFrom::Start(place)).unwrap();
+                file.write_all(&turn.to_le_bytes()).unwrap();
+            }
+        })
+    }
+
+    /// Makes files that live for less than a tenth of a second: a journal that has one name, a mail that has another each time
+    /// and so has the folder that it lies in.
+    fn of_short_lived(folder: PathBuf) -> Self {
+        let named = move |turn: u64| {
+            let mails = folder.join(format!("queue-{turn}"));
+            (folder.join("journal"), mails.join("mail"), mails)
+        };
+        Self::doing(move |turn| {
+            let (journal, mail, mails) = named(turn);
+            std::fs::create_dir(mails).unwrap();
+            std::fs::write(mail, turn.to_string()).unwrap();
+            if turn % 2 == 0 {
+                std::fs::write(journal, turn.to_string()).unwrap();
+            } else {
+                std::fs::remove_file(journal).unwrap();
+            }
+            if let Some((_, mail, mails)) = turn.checked_sub(50).map(&named) {
+                std::fs::remove_file(mail).unwrap();
+                std::fs::remove_dir(mails).unwrap();
+            }
+        })
+    }
+
+    fn doing(mut turn: impl FnMut(u64) + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let open = |path| std::fs::OpenOptions::new().write(true).open(path).unwrap();
-            let mut files: Vec<_> = files.iter().map(open).collect();
-            for turn in 0_u64.. {
+            for number in 0_u64.. {
                 if is_over.load(Ordering::Relaxed) {
                     return;
                 }
-                for file in &mut files {
-                    let length = file.metadata().unwrap().len();
-                    let place = turn.wrapping_mul(40_503) % (length - 8);
-                    file.seek(SeekFrom::Start(place)).unwrap();
-                    file.write_all(&turn.to_le_bytes()).unwrap();
-                }
+                turn(number);
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
         });
@@ -384,7 +414,7 @@ fn restless(cloud: &Cloud) -> Writer {
         path
     });
     std::fs::write(cloud.shop.src().join("still"), "still").unwrap();
-    Writer::of(files.to_vec())
+    Writer::of(&files)
 }
 
 fn has_all(cloud: &Cloud) {
@@ -415,6 +445,42 @@ fn files_that_never_keep_still_are_named_and_reach_every_destination() {
     assert_eq!(source.report.unpreserved, [] as [&str; 0]);
     cloud.shop.destination(&[]).succeeded();
     crate::tree::assert_same(&cloud.shop.src(), &cloud.shop.dst());
+}
+
+#[test]
+fn files_that_go_before_they_can_be_read_hold_up_no_version_and_no_other_file() {
+    let cloud = Cloud::new();
+    let shop = &cloud.shop;
+    super::interleaved::fill(&shop.src());
+    shop.source(&[]).succeeded();
+    let writer = Writer::of_short_lived(shop.src());
+    for round in ["first", "second", "third"] {
+        std::fs::write(shop.src().join("still"), round).unwrap();
+        shop.source(&[]).succeeded();
+        shop.destination(&[]).succeeded();
+        let still = std::fs::read_to_string(shop.dst().join("still"));
+        assert_eq!(still.unwrap(), round);
+    }
+    drop(writer);
+    shop.source(&[]).succeeded();
+    shop.destination(&[]).succeeded();
+    crate::tree::assert_same(&shop.src(), &shop.dst());
+}
+
+#[test]
+fn files_that_go_before_they_can_be_read_hold_up_a_source_without_notes_neither() {
+    let cloud = Cloud::new();
+    let notes = Fault::refuse(Refusal::AccessDenied).at("-syncline");
+    cloud.store.misbehave(notes);
+    std::fs::write(cloud.shop.src().join("still"), "still").unwrap();
+    let writer = Writer::of_short_lived(cloud.shop.src());
+    let source = cloud.shop.source(&[]);
+    drop(writer);
+    source.succeeded();
+    // What the permissions name is there: a destination would else take the listing for one that lacks it.
+    cloud.shop.destination(&[]).succeeded();
+    let still = std::fs::read_to_string(cloud.shop.dst().join("still"));
+    assert_eq!(still.unwrap(), "still");
 }
 
 #[test]
