@@ -34,6 +34,9 @@ pub const MOUNT_PATH: &str = "MOUNT_PATH";
 pub const CUSTOM_CA: &str = "CUSTOM_CA";
 /// The generation that this side's last successful run ended with, as its report gave it.
 pub const LAST_GENERATION: &str = "LAST_GENERATION";
+/// `1` tells a destination that its volume goes with the run: whatever it holds came in this run, and not with
+/// [`LAST_GENERATION`].
+pub const PASSING_VOLUME: &str = "PASSING_VOLUME";
 /// `1` makes a destination wait until the store holds another generation than [`LAST_GENERATION`].
 pub const POLL: &str = "POLL";
 /// The longest time between two looks of a waiting destination, in seconds.

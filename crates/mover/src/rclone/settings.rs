@@ -198,6 +198,8 @@ pub(crate) struct Settings {
     pub(crate) allow_empty: bool,
     /// The generation that the destination took last.
     pub(crate) last_generation: Option<String>,
+    /// The generation that the volume is known to have held before this run.
+    pub(crate) held_generation: Option<String>,
     /// Wait for another generation than the last one.
     pub(crate) poll: bool,
     /// The longest wait between two looks.
@@ -250,6 +252,8 @@ impl Settings {
             may_be_blind: is_set(env::SOLE_WRITER),
             last_entries: number(read, env::LAST_SYNCED_ENTRIES, 0)?,
             allow_empty: is_set(env::ALLOW_EMPTY_SOURCE),
+            held_generation: text(read, env::LAST_GENERATION)
+                .filter(|_| !is_set(env::PASSING_VOLUME)),
             last_generation: text(read, env::LAST_GENERATION),
             poll: is_set(env::POLL),
             poll_limit: seconds(env::POLL_LIMIT, POLL_LIMIT)?,

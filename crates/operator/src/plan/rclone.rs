@@ -250,6 +250,9 @@ fn memory_of_destination(
         .into_iter()
         .map(|generation| variable(env::LAST_GENERATION, generation))
         .collect();
+    if !is_kept(wish) {
+        all.push(variable(env::PASSING_VOLUME, "1"));
+    }
     if waits_for_versions(wish) {
         all.push(variable(env::POLL, "1"));
         all.push(variable(env::POLL_LIMIT, rclone.poll_limit.to_string()));

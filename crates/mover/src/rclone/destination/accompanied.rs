@@ -250,7 +250,7 @@ impl Destination<'_> {
 
     /// The newest generation of the marker's history whose files the volume is known to hold.
     fn known(&self, marker: &Marker) -> Option<u64> {
-        let (label, _) = seen_apart(self.settings.last_generation.as_deref()?);
+        let (label, _) = seen_apart(self.settings.held_generation.as_deref()?);
         marker.number_of(label)
     }
 

@@ -240,14 +240,8 @@ fn a_full_check_heals_what_somebody_changed_in_the_store() {
     let first = shop.destination(&[]);
     first.succeeded();
     let known = first.report.generation.unwrap();
-    // Another content of the same size and time.
-    let object = shop.objects().join("a/b/100");
-    let size = std::fs::metadata(&object).unwrap().len();
-    std::fs::write(&object, "x".repeat(usize::try_from(size).unwrap())).unwrap();
-    run(Command::new("touch")
-        .arg("-r")
-        .arg(shop.src().join("a/b/100"))
-        .arg(&object));
+    let rewritten = "a/b/100";
+    spoil(&shop.objects().join(rewritten), &shop.src().join(rewritten));
     std::fs::write(shop.objects().join("surplus"), "x").unwrap();
     std::fs::remove_file(shop.objects().join("a/b/101")).unwrap();
     let check = shop.source(&[("RUNS_SINCE_FULL_CHECK", "9")]);
@@ -255,19 +249,32 @@ fn a_full_check_heals_what_somebody_changed_in_the_store() {
     assert_ne!(check.report.generation.as_deref(), Some(known.as_str()));
     assert!(!shop.objects().join("surplus").exists());
     // This destination fetched the wrong content, which looks right.
-    std::fs::copy(&object, shop.dst().join("a/b/100")).unwrap();
-    let object_of_source = std::fs::read(shop.src().join("a/b/100")).unwrap();
-    std::fs::write(
-        shop.dst().join("a/b/100"),
-        vec![b'x'; object_of_source.len()],
-    )
-    .unwrap();
-    run(Command::new("touch")
-        .arg("-r")
-        .arg(shop.src().join("a/b/100"))
-        .arg(shop.dst().join("a/b/100")));
+    spoil(&shop.dst().join(rewritten), &shop.src().join(rewritten));
     shop.destination(&[("LAST_GENERATION", &known)]).succeeded();
     same(&shop);
+}
+
+#[test]
+fn what_a_crash_left_in_a_volume_that_goes_with_its_run_is_held_against_its_checksum() {
+    let shop = Shop::new(Kind::Local);
+    tree::fill(&shop.src());
+    shop.source(&[]).succeeded();
+    let first = shop.destination(&[]);
+    first.succeeded();
+    let known = first.report.generation.unwrap();
+    // Another pod of the same run finds what the one before fetched, and the node lost power before that was on its disk.
+    let torn = "a/b/100";
+    spoil(&shop.dst().join(torn), &shop.src().join(torn));
+    shop.destination(&[("LAST_GENERATION", &known), ("PASSING_VOLUME", "1")])
+        .succeeded();
+    same(&shop);
+}
+
+/// Gives a file another content of the size and the time that `original` has.
+fn spoil(file: &Path, original: &Path) {
+    let length = std::fs::metadata(original).unwrap().len();
+    std::fs::write(file, "x".repeat(usize::try_from(length).unwrap())).unwrap();
+    run(Command::new("touch").arg("-r").arg(original).arg(file));
 }
 
 #[test]

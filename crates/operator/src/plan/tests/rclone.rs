@@ -220,6 +220,7 @@ fn a_destination_without_a_trigger_waits_for_another_version_than_it_has() {
     let second = next_run(&mut model, "1-a", false, "");
     assert_eq!(env(&second, "POLL"), Some("1"));
     assert_eq!(env(&second, "LAST_GENERATION"), Some("1-a"));
+    assert_eq!(env(&second, "PASSING_VOLUME"), None);
     assert!(model.status()["latestImage"]["name"].is_string());
 }
 
@@ -372,6 +373,7 @@ fn a_volume_that_goes_with_each_run_waits_for_the_next_version_all_the_same() {
     let mut model = Model::rclone_destination(json!(null), rclone);
     let second = next_run(&mut model, "1-a", false, "");
     assert_eq!(env(&second, "LAST_GENERATION"), Some("1-a"));
+    assert_eq!(env(&second, "PASSING_VOLUME"), Some("1"));
 }
 
 #[test]
