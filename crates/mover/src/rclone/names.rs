@@ -78,6 +78,11 @@ pub(crate) fn local_by_stock(name: &[u8]) -> Vec<u8> {
     local
 }
 
+/// Does a listing leave open which bytes `name` has?
+pub(crate) fn is_unnameable(name: &[u8]) -> bool {
+    String::from_utf8_lossy(name).contains(char::REPLACEMENT_CHARACTER)
+}
+
 /// A path in rclone's form, its names one by one.
 fn formed(path: &[u8], is_raw: bool, invalid: &dyn Fn(&mut Vec<u8>, &[u8])) -> Vec<u8> {
     let mut name = Vec::with_capacity(path.len());

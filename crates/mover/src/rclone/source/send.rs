@@ -310,9 +310,14 @@ impl Source<'_> {
             sent.permissions = found.permissions.as_ref().map(Listed::stamp);
             return Ok(());
         }
+        let is_unnameable = found.extra.iter().any(|name| names::is_unnameable(name));
+        let cure = if is_unnameable {
+            "remove there what has a \u{fffd} in its name: it is no UTF-8, and rclone cannot be told which file is meant"
+        } else {
+            "look whether somebody else writes to it, and whether the store's listings are complete"
+        };
         let message = format!(
-            "{} does not show what was sent there: {}; look whether somebody else writes to it, and whether the store's \
-             listings are complete",
+            "{} does not show what was sent there: {}; {cure}",
             self.rclone.remote().data(),
             found.describe(&tree.entries)
         );

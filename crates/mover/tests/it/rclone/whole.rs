@@ -146,6 +146,26 @@ fn names_that_rclone_writes_otherwise_arrive_as_they_were() {
 }
 
 #[test]
+fn a_stranger_in_the_store_whose_name_is_no_utf8_is_told_with_what_to_do() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let shop = Shop::new(Kind::Local);
+    std::fs::write(shop.src().join("file"), "x").unwrap();
+    shop.source(&[]).succeeded();
+    let stranger = std::ffi::OsStr::from_bytes(b"latin \xe9");
+    let stranger = shop.objects().join(stranger);
+    std::fs::write(&stranger, "x").unwrap();
+    std::fs::write(shop.src().join("another"), "x").unwrap();
+    shop.source(&[]).failed_saying(
+        "ListingIncomplete",
+        "1 that should not be there (first: latin \u{fffd}); remove there what has a \u{fffd} in its name",
+    );
+    std::fs::remove_file(&stranger).unwrap();
+    shop.source(&[]).succeeded();
+    shop.destination(&[]).succeeded();
+    same(&shop);
+}
+
+#[test]
 fn a_run_without_changes_writes_nothing() {
     let shop = Shop::new(Kind::Local);
     tree::fill(&shop.src());
