@@ -182,16 +182,16 @@ async fn a_key_of_the_secret_goes_before_our_own_tuning() -> Result<()> {
         data.edit(|folder| {
             Ok(std::fs::write(
                 folder.join("big"),
-                corpus::noise(24 << 20, 3),
+                corpus::noise(65 << 20, 3),
             )?)
         })
         .await?;
         let store = ObjectStore::start(&stage.cluster).await?;
-        let ours = Remote::of(&store, "ours").with_key("RCLONE_S3_UPLOAD_CUTOFF", "8Mi");
+        let ours = Remote::of(&store, "ours");
         let theirs = ours.at(&format!("{}/theirs", store.path()));
         let theirs = theirs.with_key("RCLONE_S3_CHUNK_SIZE", "5Mi");
         // Parts of 16 MiB, as we would have them, and of five.
-        for (remote, tag, parts) in [(ours, "ours", 2), (theirs, "theirs", 5)] {
+        for (remote, tag, parts) in [(ours, "ours", 5), (theirs, "theirs", 13)] {
             remote.tell(&site).await?;
             store.forget_requests();
             send(&site, &remote, tag).await?;
