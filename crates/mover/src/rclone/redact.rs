@@ -138,9 +138,7 @@ impl Redactor {
 
     fn hide(&mut self, value: &str) {
         let value = value.trim().trim_matches(['"', '\'', '`']);
-        let is_plain =
-            matches!(value, "true" | "false" | "none" | "null") || value.starts_with("http");
-        if value.len() < SHORTEST || is_plain {
+        if value.len() < SHORTEST || is_plain(value) {
             return;
         }
         self.values.push(value.to_owned());
@@ -149,6 +147,7 @@ impl Redactor {
             self.values.push(encoded.replace("%20", "+"));
             self.values.push(encoded);
         }
+        self.values.extend(json_encoded(value));
     }
 
     fn hide_within_json(&mut self, text: &str) {
@@ -195,6 +194,14 @@ fn is_secret(name: &str) -> bool {
         || words.any(|word| matches!(word, "key" | "pem" | "apikey"))
 }
 
+/// Is `value`, under whatever key, a word that many lines have, or an address? Of an address only a part is secret, and that
+/// is found by itself.
+fn is_plain(value: &str) -> bool {
+    let scheme = value.split("://").next().unwrap_or_default();
+    matches!(value, "true" | "false" | "none" | "null")
+        || matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https")
+}
+
 fn percent_encoded(value: &str) -> String {
     value
         .bytes()
@@ -206,6 +213,23 @@ fn percent_encoded(value: &str) -> String {
             }
         })
         .collect()
+}
+
+/// `value` as it stands between the quotes of JSON, where it stands there in another way. Go, and so rclone, writes three
+/// signs more as numbers than others do.
+fn json_encoded(value: &str) -> Vec<String> {
+    let quoted = serde_json::Value::from(value).to_string();
+    let inside = quoted
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(value);
+    let of_go = inside
+        .replace('&', "\\u0026")
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e");
+    let mut encoded = vec![inside.to_owned(), of_go];
+    encoded.retain(|encoded| encoded != value);
+    encoded
 }
 
 /// Hides `user:password` in addresses.
@@ -262,14 +286,10 @@ fn without_marks(text: String) -> String {
     if !MARKS.iter().any(|mark| lower.contains(mark)) {
         return text;
     }
-    let is_end = |character: char| character.is_whitespace() || "&,;\"'<>)]}".contains(character);
     let mut clean = String::with_capacity(text.len());
     let mut place = 0;
     while let Some(start) = after_mark(&lower, place) {
-        let end = text
-            .get(start..)
-            .and_then(|rest| rest.find(is_end))
-            .map_or(text.len(), |length| start + length);
+        let end = end_of_value(&text, start);
         clean.push_str(text.get(place..start).unwrap_or_default());
         if end > start {
             clean.push_str(HIDDEN);
@@ -278,6 +298,34 @@ fn without_marks(text: String) -> String {
     }
     clean.push_str(text.get(place..).unwrap_or_default());
     clean
+}
+
+/// Where the value ends that begins at `start`: in JSON only the quote that closes it does that.
+fn end_of_value(text: &str, start: usize) -> usize {
+    let is_end = |character: char| character.is_whitespace() || "&,;\"'<>)]}".contains(character);
+    let Some((before, rest)) = text.split_at_checked(start) else {
+        return text.len();
+    };
+    let line = rest.split('\n').next().unwrap_or(rest);
+    let length = if before.ends_with('"') {
+        closing_quote(line, before.ends_with("\\\""))
+    } else {
+        line.find(is_end)
+    };
+    start + length.unwrap_or(line.len())
+}
+
+/// Where the quote stands that closes a value of JSON, which may itself be `within_quotes`: all its strokes and quotes have a
+/// stroke of their own there.
+fn closing_quote(line: &str, within_quotes: bool) -> Option<usize> {
+    // So many strokes stand before a quote of the value's own: 1, 3, 5, …, or 3, 7, 11, …
+    let (every, first) = if within_quotes { (4, 3) } else { (2, 1) };
+    let mut quotes = line.match_indices('"').map(|(place, _)| place);
+    quotes.find(|place| {
+        let before = line.get(..*place).unwrap_or_default();
+        let strokes = before.len() - before.trim_end_matches('\\').len();
+        strokes % every != first
+    })
 }
 
 /// Where the first value behind a mark begins, from `from` on.
@@ -395,6 +443,10 @@ mod tests {
         "AccountName=someone;AccountKey=CANARY+/==;EndpointSuffix=core"
     )]
     #[case("access_grant", "CANARY")]
+    #[case("pass", "httpCANARY")]
+    #[case("client_secret", "https-CANARY")]
+    #[case("bearer_token", "https://me:CANARY@host/path")]
+    #[case("bearer_token", "HTTPS://me:CANARY@host/path")]
     fn values_of_secret_keys_are_hidden(#[case] key: &str, #[case] value: &str) {
         let redactor = redactor(&[(key, value)]);
         let encoded = percent_encoded(value);
@@ -418,6 +470,8 @@ mod tests {
     #[case("region", "us-east-1")]
     #[case("auth_url", "https://auth.example/v3")]
     #[case("user", "someone")]
+    #[case("bearer_token", "HTTPS://auth.example/v3")]
+    #[case("remote", ":azureblob,authority=https://login.example:container")]
     fn what_helps_to_understand_stays(#[case] key: &str, #[case] value: &str) {
         assert_eq!(redactor(&[(key, value)]).redact(value), value);
     }
@@ -471,6 +525,18 @@ mod tests {
         "AccountName=me;AccountKey=CANARY==;x=y",
         "AccountName=me;AccountKey=[hidden];x=y"
     )]
+    #[case(
+        r#"{"password":"CANARY\"CANARY, CANARY\\","b":1}"#,
+        r#"{"password":"[hidden]","b":1}"#
+    )]
+    #[case(
+        r#"body "{\"password\":\"CANARY\\\"CANARY, CANARY\",\"b\":1}""#,
+        r#"body "{\"password\":\"[hidden]",\"b\":1}""#
+    )]
+    #[case(
+        "{\"token\":\"CANARY, CANARY\n{\"a\":\"b\"}",
+        "{\"token\":\"[hidden]\n{\"a\":\"b\"}"
+    )]
     #[case("open /etc/passwd: refused", "open /etc/passwd: refused")]
     #[case("password ENVIRONMENT-CANARY", "password [hidden]")]
     fn what_looks_like_a_secret_is_hidden(#[case] words: &str, #[case] said: &str) {
@@ -488,6 +554,16 @@ mod tests {
     fn a_key_among_other_values_is_hidden_by_itself(#[case] key: &str, #[case] value: &str) {
         let said = redactor(&[(key, value)]).redact("SharedKey someone:CANARY+/== refused");
         assert_eq!(said, "SharedKey someone:[hidden] refused");
+    }
+
+    #[rstest]
+    #[case(r#"CANARY"CANARY"#, r#"CANARY\"CANARY"#)]
+    #[case(r"CANARY\CANARY", r"CANARY\\CANARY")]
+    #[case("CANARY&<CANARY>", r"CANARY\u0026\u003cCANARY\u003e")]
+    fn a_value_is_hidden_as_json_writes_it_too(#[case] value: &str, #[case] written: &str) {
+        let redactor = redactor(&[("pass", value)]);
+        let said = redactor.redact(&format!(r#"{{"key":"{written}","plain":"{value}"}}"#));
+        assert_eq!(said, r#"{"key":"[hidden]","plain":"[hidden]"}"#);
     }
 
     #[test]
