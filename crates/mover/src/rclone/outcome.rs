@@ -349,6 +349,10 @@ fn line_with<'a>(told: &[Told<'a>], words: &[&str]) -> Option<&'a str> {
     told.find(|told| told.has(words)).map(|told| told.line)
 }
 
+/// What S3 gives as an object's hash is none where a key service encrypts, which rclone has to be told.
+const OF_KEY_SERVICE: &str =
+    "; on S3 that KMS encrypts, put server_side_encryption = aws:kms into the section";
+
 /// What was read is not what arrived.
 fn of_content(told: &[Told<'_>], scene: Scene<'_>) -> Option<Setback> {
     let line = line_with(told, &["corrupted on transfer", "baddigest"])?;
@@ -366,7 +370,10 @@ fn of_content(told: &[Told<'_>], scene: Scene<'_>) -> Option<Setback> {
              everything (syncline.dev/rclone-full-check-every: \"1\")",
         ),
     };
-    let message = format!("{what} (`{}`: {}); {cure}", scene.store, quote(line));
+    let is_hash_of_s3 = line.contains("md5 hashes differ") && line.contains("(S3 bucket ");
+    let besides = if is_hash_of_s3 { OF_KEY_SERVICE } else { "" };
+    let store = scene.store;
+    let message = format!("{what} (`{store}`: {}); {cure}{besides}", quote(line));
     Some(Setback::new(reason, message, Next::Wait))
 }
 

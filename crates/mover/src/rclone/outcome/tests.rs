@@ -429,35 +429,41 @@ fn a_store_that_is_a_folder_is_told_from_the_volume_by_its_path() {
 #[rstest]
 #[case(
     Role::Source,
-    "corrupted on transfer: md5 hashes differ src(local) \"a\" vs dst(s3) \"b\"",
+    "corrupted on transfer: md5 hashes differ src(Local file system at /data) \"a\" vs dst(S3 bucket bucket path db) \"b\"",
     "SourceChanging",
-    "copyMethod"
+    &["copyMethod", OF_KEY_SERVICE]
+)]
+#[case(
+    Role::Source,
+    "corrupted on transfer: sizes differ src(Local file system at /data) 1 vs dst(S3 bucket bucket path db) 2",
+    "SourceChanging",
+    &["copyMethod"]
 )]
 #[case(
     Role::Source,
     "operation error S3: PutObject, https response error StatusCode: 400, RequestID: 1, HostID: , api error BadDigest: said",
     "SourceChanging",
-    "copyMethod"
+    &["copyMethod"]
 )]
 #[case(
     Role::Destination,
-    "corrupted on transfer: md5 hashes differ src(s3) \"a\" vs dst(local) \"b\"",
+    "corrupted on transfer: md5 hashes differ src(S3 bucket bucket) \"a\" vs dst(Local file system at /data) \"b\"",
     "TransferFailed",
-    "rclone-full-check-every"
+    &["rclone-full-check-every", OF_KEY_SERVICE]
 )]
 fn content_that_does_not_fit_has_a_cure_at_either_side(
     #[case] role: Role,
     #[case] line: &str,
     #[case] reason: &str,
-    #[case] cure: &str,
+    #[case] cures: &[&str],
 ) {
     let setback = outcome(role, 1, &[line]);
     assert_eq!((setback.fault.reason, setback.next), (reason, Next::Wait));
-    assert!(
-        setback.fault.message.contains(cure),
-        "{}",
-        setback.fault.message
-    );
+    let message = setback.fault.message;
+    let has_all = cures.iter().all(|cure| message.contains(cure));
+    assert!(has_all, "{message}");
+    let tells_of_key_service = message.contains(OF_KEY_SERVICE);
+    assert_eq!(tells_of_key_service, cures.contains(&OF_KEY_SERVICE));
 }
 
 #[rstest]
