@@ -230,6 +230,15 @@ pub async fn files_in(store: &Volume, folder: &str) -> Result<Vec<PathBuf>> {
         .await
 }
 
+/// Objects in a bucket, by their names, none of which may have a line break.
+pub fn objects_in(store: &ObjectStore, bucket: &str) -> Result<Vec<PathBuf>> {
+    let place = format!("{}:{bucket}", syncline_testkit::store::SECTION);
+    let listing = store.rclone(&["lsf", "-R", "--files-only", &place])?;
+    let mut objects: Vec<PathBuf> = listing.lines().map(PathBuf::from).collect();
+    objects.sort();
+    Ok(objects)
+}
+
 /// What a program that must succeed prints.
 pub fn run<S: AsRef<OsStr>>(
     program: impl AsRef<OsStr>,

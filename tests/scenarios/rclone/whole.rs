@@ -11,7 +11,7 @@ use syncline_testkit::store::ObjectStore;
 use syncline_testkit::tree::{Ignore, Kind};
 use syncline_testkit::{Cluster, Site, Tree, Volume, Who, corpus, scenario};
 use syncline_tests::stores::{
-    CLAIM, Remote, fetched, files_in, generation, privileged, receive, received, send,
+    CLAIM, Remote, fetched, files_in, generation, objects_in, privileged, receive, received, send,
 };
 
 use crate::bad_input::told;
@@ -69,6 +69,45 @@ async fn comes_whole(stage: Stage) -> Result<()> {
     send(&site, &remote, "third").await?;
     must_be_alike(&tree, &fetched(&site, &remote, "third").await?)?;
     is_one_to_one(&tree, &files_in(&store, "bucket/db").await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_comes_out_of_a_bare_bucket_whole_with_the_notes_in_a_bucket_beside_it() -> Result<()> {
+    let place = needs::STORE.shared(Who::Caller).await?;
+    scenario(place, "rclone-bare", comes_out_of_a_bare_bucket).await
+}
+
+async fn comes_out_of_a_bare_bucket(stage: Stage) -> Result<()> {
+    let site = stage.site("both").await?;
+    privileged(&site).await?;
+    let data = site.volume("data").await?;
+    fill_hostile(&stage.cluster, &data).await?;
+    data.edit(|folder| {
+        corpus::plain(&folder.join("plain"), 40, 9)?;
+        // Some of these are not a line each in a list of objects.
+        Ok(fs::remove_dir_all(folder.join("names"))?)
+    })
+    .await?;
+    let store = ObjectStore::start(&stage.cluster).await?;
+    let bucket = store.path();
+    let remote = Remote::of(&store, "").at(bucket);
+    remote.tell(&site).await?;
+    for round in ["first", "second"] {
+        if round == "second" {
+            // Some files have other content, one is new, and one is gone.
+            data.edit(|folder| corpus::change(&folder.join("plain"), 20, 3))
+                .await?;
+        }
+        let tree = data.tree().await?;
+        let sent = send(&site, &remote, round).await?;
+        ensure!(generation(&sent).is_some(), "{sent}");
+        must_be_alike(&tree, &fetched(&site, &remote, round).await?)?;
+        is_one_to_one(&tree, &objects_in(&store, bucket)?)?;
+        let beside = objects_in(&store, &format!("{bucket}-syncline"))?;
+        let marker = PathBuf::from("generation.json");
+        ensure!(beside.contains(&marker), "{beside:?}");
+    }
+    Ok(())
 }
 
 /// Files that grow and go, links that lead elsewhere, kinds that change, and an attribute alone.
