@@ -79,6 +79,19 @@ impl Cluster {
         command
     }
 
+    /// A program that runs in the cluster's namespaces, to be named by the first argument.
+    pub(crate) fn inside(&self) -> Result<Command> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let programs = self.setup.programs.folder.display();
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", &self.first_process()?])
+            .args(["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"])
+            .env("PATH", format!("{programs}:{path}"))
+            .env("KUBECONFIG", self.setup.place.kubeconfig());
+        Ok(command)
+    }
+
     /// The image tool, from the host.
     pub(crate) fn ctr(&self, arguments: &[&str]) -> Result<Command> {
         let socket = format!("/proc/{}/root{CONTAINERD}", self.first_process()?);

@@ -192,26 +192,16 @@ fn with_cluster(task: Task, cluster: &Cluster) -> Result<()> {
 fn exec(cluster: &Cluster, command: &[String]) -> Result<()> {
     let shell = ["bash".to_owned()];
     let command = if command.is_empty() { &shell } else { command };
-    let first = cluster.first_process()?;
-    let path = std::env::var("PATH").unwrap_or_default();
-    let error = Command::new("nsenter")
-        .args(["--target", &first])
-        .args(["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"])
-        .args(command)
-        .env(
-            "PATH",
-            format!("{}:{path}", cluster.setup.programs.folder.display()),
-        )
-        .env("KUBECONFIG", cluster.setup.place.kubeconfig())
-        .exec();
+    let error = cluster.inside()?.args(command).exec();
     Err(error).context("cannot run nsenter: install util-linux")
 }
 
 /// What the cluster takes from Debian.
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 10] = [
     "btrfs-progs",
     "conntrack",
     "containernetworking-plugins",
+    "curl",
     "iproute2",
     "iptables",
     "mount",

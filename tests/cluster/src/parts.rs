@@ -12,7 +12,8 @@ use crate::control::Process;
 use crate::place::Place;
 use crate::programs::Programs;
 
-const ETCD: &str = "http://127.0.0.1:2379";
+/// Where etcd answers.
+pub(crate) const ETCD: &str = "http://127.0.0.1:2379";
 /// Where the kubelet and the helpers of CSI find the driver.
 const CSI_FOLDER: &str = "/var/lib/kubelet/plugins/csi.test.syncline.dev";
 /// Debian keeps runc, nft, mkfs and the like in `sbin`.
