@@ -2,7 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
 
 use crate::report::{Fault, reason};
 
@@ -20,25 +23,29 @@ const CURE: &str = "use Syncline's own image; on the embedded cluster, install i
 
 /// The oldest rclone that the rclone mover takes: its first two numbers.
 const OLDEST_RCLONE: [u32; 2] = [1, 75];
+/// For how long a program is waited for that is asked for its version.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How one comes to the pods of the embedded cluster.
 const RCLONE_CURE: &str = "the rclone mover takes 1.75 or newer, installed on this host or in a folder that `syncline up --programs` names";
 
 /// The rclone of pods that see the folder `further`, if there is one, before the host's system folders: a line for people, with
 /// its version and place, or with what is missing and what helps.
-pub fn rclone_of_pods(further: Option<&Path>) -> String {
-    match found("rclone", further.map(OsString::from)) {
-        Some(program) => told_of_rclone(&program),
-        None => format!("none found; {RCLONE_CURE}"),
-    }
-}
-
-fn told_of_rclone(program: &Path) -> String {
-    match Command::new(program).arg("version").output() {
-        Ok(output) => of_version(program, &String::from_utf8_lossy(&output.stdout)),
-        Err(error) => format!(
-            "{} cannot be run: {error}; {RCLONE_CURE}",
-            program.display()
-        ),
+pub async fn rclone_of_pods(further: Option<&Path>) -> String {
+    let Some(program) = found("rclone", further.map(OsString::from)) else {
+        return format!("none found; {RCLONE_CURE}");
+    };
+    let place = program.display();
+    // Pods have nothing of this environment either.
+    let asked = Command::new(&program)
+        .arg("version")
+        .env_clear()
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(output)) => of_version(&program, &String::from_utf8_lossy(&output.stdout)),
+        Ok(Err(error)) => format!("{place} cannot be run: {error}; {RCLONE_CURE}"),
+        Err(_) => format!("{place} does not answer; {RCLONE_CURE}"),
     }
 }
 

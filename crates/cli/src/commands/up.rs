@@ -81,8 +81,8 @@ pub(crate) async fn run(
     let client = cluster.client();
     serve_our_kinds(&client).await?;
     let operator = operator(arguments, &client).await?;
-    let rclone =
-        syncline_mover::rclone_of_pods(programs(arguments.programs.as_deref())?.as_deref());
+    let further = programs(arguments.programs.as_deref())?;
+    let rclone = syncline_mover::rclone_of_pods(further.as_deref()).await;
     greet(&cluster, (&data, &rclone), operator.as_ref(), printer);
     let operator = tokio::spawn(work(operator, stop.clone()));
     let applied = apply_all(&client, &manifests, None, printer).await;
