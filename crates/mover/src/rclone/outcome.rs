@@ -355,7 +355,12 @@ const OF_KEY_SERVICE: &str =
 
 /// What was read is not what arrived.
 fn of_content(told: &[Told<'_>], scene: Scene<'_>) -> Option<Setback> {
-    let line = line_with(told, &["corrupted on transfer", "baddigest"])?;
+    let corrupted = [
+        "corrupted on transfer",
+        "multipart upload corrupted",
+        "baddigest",
+    ];
+    let line = line_with(told, &corrupted)?;
     let (reason, what, cure) = match scene.role {
         Role::Source => (
             reason::SOURCE_CHANGING,
@@ -370,7 +375,8 @@ fn of_content(told: &[Told<'_>], scene: Scene<'_>) -> Option<Setback> {
              everything (syncline.dev/rclone-full-check-every: \"1\")",
         ),
     };
-    let is_hash_of_s3 = line.contains("md5 hashes differ") && line.contains("(S3 bucket ");
+    let is_hash_of_s3 = line.contains("multipart upload corrupted: Etag differ")
+        || line.contains("md5 hashes differ") && line.contains("(S3 bucket ");
     let besides = if is_hash_of_s3 { OF_KEY_SERVICE } else { "" };
     let store = scene.store;
     let message = format!("{what} (`{store}`: {}); {cure}{besides}", quote(line));

@@ -11,8 +11,8 @@ const MOST_PARTS: u64 = 9_000;
 const SMALLEST_PART: u64 = 16;
 /// Files from this size on go with few others beside them, in bytes.
 const LARGE: u64 = SMALL * SMALLEST_PART;
-/// Objects up to this size come in one piece, in MiB: their checksum is then one that a listing shows.
-const LARGEST_PIECE: u64 = 64;
+/// Smaller objects than this come in one piece, in MiB: their checksum is then one that a listing shows.
+const SMALLEST_IN_PARTS: u64 = 64;
 /// How many parts of a file rclone holds in memory.
 const PARTS_AT_ONCE: u64 = 4;
 /// What parts of all files that are under way may take of it, in MiB.
@@ -119,7 +119,7 @@ pub(crate) fn variables(load: Load, features: Features) -> Vec<(&'static str, St
     }
     if load.largest >= LARGE {
         variables.push(("RCLONE_S3_CHUNK_SIZE", format!("{part}Mi")));
-        variables.push(("RCLONE_S3_UPLOAD_CUTOFF", format!("{LARGEST_PIECE}Mi")));
+        variables.push(("RCLONE_S3_UPLOAD_CUTOFF", format!("{SMALLEST_IN_PARTS}Mi")));
         // Of a file whose parts are so large that even alone it would take too much, fewer go at once.
         let at_once = (ROOM_FOR_PARTS / part).clamp(1, PARTS_AT_ONCE);
         variables.push(("RCLONE_S3_UPLOAD_CONCURRENCY", at_once.to_string()));

@@ -441,6 +441,12 @@ fn a_store_that_is_a_folder_is_told_from_the_volume_by_its_path() {
 )]
 #[case(
     Role::Source,
+    "db/big: Failed to copy: multipart upload corrupted: Etag differ: expecting \"a-3\" but got \"b-3\"",
+    "SourceChanging",
+    &["copyMethod", OF_KEY_SERVICE]
+)]
+#[case(
+    Role::Source,
     "operation error S3: PutObject, https response error StatusCode: 400, RequestID: 1, HostID: , api error BadDigest: said",
     "SourceChanging",
     &["copyMethod"]
