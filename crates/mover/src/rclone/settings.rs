@@ -181,6 +181,17 @@ impl Remote {
     }
 }
 
+/// What is known of a destination's volume when a mover starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Nothing.
+    Unknown,
+    /// It held this generation.
+    Version(String),
+    /// It goes with the run. What it holds an earlier pod of this run left there, and a crash may have torn it.
+    OfThisRun,
+}
+
 /// A mover's settings.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -198,8 +209,8 @@ pub(crate) struct Settings {
     pub(crate) allow_empty: bool,
     /// The generation that the destination took last.
     pub(crate) last_generation: Option<String>,
-    /// The generation that the volume is known to have held before this run.
-    pub(crate) held_generation: Option<String>,
+    /// What the volume of a destination held before.
+    pub(crate) held: Held,
     /// Wait for another generation than the last one.
     pub(crate) poll: bool,
     /// The longest wait between two looks.
@@ -252,8 +263,7 @@ impl Settings {
             may_be_blind: is_set(env::SOLE_WRITER),
             last_entries: number(read, env::LAST_SYNCED_ENTRIES, 0)?,
             allow_empty: is_set(env::ALLOW_EMPTY_SOURCE),
-            held_generation: text(read, env::LAST_GENERATION)
-                .filter(|_| !is_set(env::PASSING_VOLUME)),
+            held: held(read),
             last_generation: text(read, env::LAST_GENERATION),
             poll: is_set(env::POLL),
             poll_limit: seconds(env::POLL_LIMIT, POLL_LIMIT)?,
@@ -325,6 +335,13 @@ fn is_within(inner: &str, outer: &str) -> bool {
 
 fn path_is_absolute(path: &str) -> bool {
     path.starts_with('/')
+}
+
+fn held(read: Read<'_>) -> Held {
+    if text(read, env::PASSING_VOLUME).is_some_and(|value| value == "1") {
+        return Held::OfThisRun;
+    }
+    text(read, env::LAST_GENERATION).map_or(Held::Unknown, Held::Version)
 }
 
 fn text(read: Read<'_>, name: &str) -> Option<String> {

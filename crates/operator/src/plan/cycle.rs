@@ -242,12 +242,10 @@ fn under_way(draft: &mut Draft<'_>, input: &Input<'_>, footing: &Footing<'_>, jo
 /// listens again, or waits again for a new version, has nothing to show before its source comes back, so there an earlier
 /// failure says nothing.
 fn failing(draft: &mut Draft<'_>, input: &Input<'_>) -> Option<Fault> {
-    let moves = input
-        .world
-        .progress
-        .as_ref()
-        .and_then(|progress| progress.bytes_done)
-        .is_some_and(|bytes| bytes > 0);
+    let progress = input.world.progress.as_ref();
+    let moves = progress.is_some_and(|progress| {
+        progress.rests() || progress.bytes_done.is_some_and(|bytes| bytes > 0)
+    });
     let waits = input.subject.key.side == Side::Destination
         && match input.wish {
             Ok(wish) => wish.mover() == Mover::Rsync || rclone::waits_for_versions(wish),

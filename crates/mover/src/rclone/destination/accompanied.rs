@@ -16,6 +16,7 @@ use crate::rclone::listing::{Comparison, Digest, Found};
 use crate::rclone::manifest::{self, Manifest};
 use crate::rclone::outcome::{Next, Setback};
 use crate::rclone::passes::{self, Pass, Way};
+use crate::rclone::settings::Held;
 use crate::rclone::stats::amount;
 use crate::rclone::store::{Evidence, Features, Listed};
 use crate::report::{Fault, reason};
@@ -250,7 +251,10 @@ impl Destination<'_> {
 
     /// The newest generation of the marker's history whose files the volume is known to hold.
     fn known(&self, marker: &Marker) -> Option<u64> {
-        let (label, _) = seen_apart(self.settings.held_generation.as_deref()?);
+        let Held::Version(held) = &self.settings.held else {
+            return None;
+        };
+        let (label, _) = seen_apart(held);
         marker.number_of(label)
     }
 

@@ -24,6 +24,7 @@ use crate::rclone::listing::{Comparison, Digest, Found};
 use crate::rclone::names;
 use crate::rclone::outcome::{Next, Setback};
 use crate::rclone::passes;
+use crate::rclone::settings::Held;
 use crate::rclone::store::{Evidence, Listed};
 use crate::report::{Fault, reason};
 use crate::tree::{self, Entry, Kind, Scan, Time, shown};
@@ -112,7 +113,6 @@ impl Destination<'_> {
         if copied.is_ok() {
             self.wait_until(seen + rest, marker, before.permissions.as_ref())
                 .await?;
-            self.say_phase(TRANSFERRING);
         }
         let is_still = self.is_still(marker).await?;
         let after = self.listing().await?;
@@ -172,15 +172,26 @@ impl Destination<'_> {
         marker: Option<&Marker>,
         permissions: Option<&Listed>,
     ) -> Result<(), Setback> {
-        let left = at.saturating_duration_since(Instant::now());
-        if left.as_secs() > 0 {
-            self.console.say(&format!(
-                "all is here; looking in {} s, or when {} is written, whether the store still shows the same",
-                left.as_secs(),
-                facl::FILE_NAME
-            ));
-            self.say_phase(Progress::RESTING);
+        let left = at.saturating_duration_since(Instant::now()).as_secs();
+        if left == 0 {
+            return self.look_until(at, marker, permissions).await;
         }
+        self.console.say(&format!(
+            "all is here; looking in {left} s, or when {} is written, whether the store still shows the same",
+            facl::FILE_NAME
+        ));
+        self.say_phase(Progress::RESTING);
+        self.look_until(at, marker, permissions).await?;
+        self.say_phase(TRANSFERRING);
+        Ok(())
+    }
+
+    async fn look_until(
+        &self,
+        at: Instant,
+        marker: Option<&Marker>,
+        permissions: Option<&Listed>,
+    ) -> Result<(), Setback> {
         let pause = self.settings.wait_unit * UPLOAD_PAUSE;
         let listed = permissions.map(Listed::stamp);
         loop {
@@ -204,7 +215,10 @@ impl Destination<'_> {
 
     /// Copies. Nothing is compared that is to be trusted where the volume `is_fresh`.
     async fn copy_whole(&self, expected: &Digest, is_fresh: bool) -> Result<(), Setback> {
-        let features = self.rclone.features().await?;
+        let mut features = self.rclone.features().await?;
+        let is_of_another_pod = self.stats.borrow().files == 0 && !is_fresh;
+        // A time says nothing there, as where a store keeps none.
+        features.keeps_times &= !(is_of_another_pod && self.settings.held == Held::OfThisRun);
         let filter = self.rclone.selective().unwrap_or_default();
         let from = self.rclone.remote().data().to_string();
         let places = (OsStr::new(&from), self.root.as_os_str());

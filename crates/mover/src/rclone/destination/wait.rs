@@ -45,8 +45,12 @@ impl Destination<'_> {
 
     /// Says what it does now.
     pub(super) fn say_phase(&self, phase: &str) {
+        let stats = *self.stats.borrow();
+        let done = |count: u64| i64::try_from(count).ok().filter(|count| *count > 0);
         let progress = Progress {
             phase: Some(phase.to_owned()),
+            bytes_done: done(stats.bytes),
+            files_done: done(stats.files),
             ..Progress::default()
         };
         self.console.machine(&progress.to_line());

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use super::shop::{Kind, Shop};
+use super::whole::spoil;
 use crate::pair::{is_root, run};
 use crate::tree;
 
@@ -89,6 +90,19 @@ fn a_stock_sources_objects_are_taken_and_again_only_when_they_changed() {
     waiting.end().succeeded();
     assert!(shop.dst().join("a/new").exists());
     assert!(!shop.dst().join("a/b/3").exists());
+}
+
+#[test]
+fn of_what_a_crash_left_in_a_volume_that_goes_with_its_run_no_time_is_trusted() {
+    // It tells no checksums.
+    let shop = Shop::new(Kind::Sftp);
+    plain(&shop);
+    volsync_source(&shop);
+    shop.destination(&[]).succeeded();
+    let torn = "a/b/1";
+    spoil(&shop.dst().join(torn), &shop.src().join(torn));
+    shop.destination(&[("PASSING_VOLUME", "1")]).succeeded();
+    tree::compare(&shop.src(), &shop.dst(), tree::as_stock_rclone_keeps);
 }
 
 #[test]

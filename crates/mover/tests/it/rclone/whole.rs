@@ -291,7 +291,7 @@ fn what_a_crash_left_in_a_volume_that_goes_with_its_run_is_held_against_its_chec
 }
 
 /// Gives a file another content of the size and the time that `original` has.
-fn spoil(file: &Path, original: &Path) {
+pub(super) fn spoil(file: &Path, original: &Path) {
     let length = std::fs::metadata(original).unwrap().len();
     std::fs::write(file, "x".repeat(usize::try_from(length).unwrap())).unwrap();
     run(Command::new("touch").arg("-r").arg(original).arg(file));

@@ -73,3 +73,31 @@ fn a_destination_that_lets_a_store_rest_says_what_for_until_it_goes_on() {
     says(&mut model, "Transferring");
     assert_eq!(model.says().1, "Synchronization in-progress");
 }
+
+#[test]
+fn why_an_earlier_pod_of_the_job_failed_is_told_behind_what_a_rest_is_for() {
+    let direct = json!({"copyMethod": "Direct"});
+    let mut model = Model::rclone_destination(json!({"manual": "1"}), direct);
+    model.settle();
+    model.mover_runs();
+    let report = Report::failed(
+        "rclone",
+        Role::Destination,
+        "ConnectionLost",
+        "it broke off",
+    );
+    model.pod_ends(&report, false);
+    model.settle();
+    assert_eq!(model.says().0, "Error");
+    let first = format!("{}-x", model.job_name());
+    let owners = model.object("Pod", &first).unwrap()["metadata"]["ownerReferences"].clone();
+    let second = json!({"metadata": {"ownerReferences": owners}, "status": {"phase": "Running"}});
+    model.put("Pod", "second", second);
+    says(&mut model, "Resting");
+    let (reason, said) = model.says();
+    assert_eq!(reason, "SyncInProgress", "{said}");
+    assert!(
+        said.contains("looking whether it stays as it is") && said.ends_with("it broke off"),
+        "{said}"
+    );
+}
