@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
-use super::restless::{is_as_seen, unsettle};
+use super::restless::{is_as_seen, renamed_too_often, unsettle};
 use super::way::in_the_way;
 use super::{Plan, Source};
 use crate::rclone::changes;
@@ -20,6 +20,8 @@ use crate::tree::{Entry, Scan};
 
 /// How often files that change while they are sent are sent again.
 const ROUNDS: u32 = 3;
+/// The same where files have other names each time that they are looked for.
+const MOST_ROUNDS: u32 = 8;
 /// How often the store is brought in line with what a listing shows.
 pub(super) const LISTINGS: u32 = 3;
 /// What one round leaves to the next.
@@ -83,7 +85,9 @@ pub(super) struct Sent {
     pub(super) permissions: Option<String>,
     /// Files that changed each time they were sent: what the store has of them is of some moment.
     pub(super) restless: BTreeSet<Vec<u8>>,
-    /// There are such, and nobody knows which.
+    /// Files that went before they could be read.
+    pub(super) gone: BTreeSet<Vec<u8>>,
+    /// There are restless ones, and nobody knows which.
     pub(super) is_unsettled: bool,
     /// Files were sent that were not known to have changed.
     pub(super) surprises: bool,
@@ -118,7 +122,7 @@ impl Source<'_> {
         let mut rounds = 0;
         loop {
             rounds += 1;
-            plan.is_last = rounds == ROUNDS;
+            plan.is_last = rounds >= ROUNDS;
             sent.changed |= plan.changes_the_store();
             let in_the_way = leftover.defer(tree, &mut plan, features);
             self.remove(&in_the_way).await?;
@@ -130,7 +134,9 @@ impl Source<'_> {
             let Some(first) = rest.moved.first() else {
                 break;
             };
-            if plan.is_last {
+            let gone = rest.moved.iter().filter(|path| !self.is_there(path));
+            let gone: BTreeSet<Vec<u8>> = gone.cloned().collect();
+            if plan.is_last && !self.is_renamed(tree, &gone).await? {
                 self.console.say(&format!(
                     "{} file(s) change faster than they can be sent; the store has them as they were at some moment",
                     rest.moved.len()
@@ -138,6 +144,9 @@ impl Source<'_> {
                 unsettle(tree, &rest.moved);
                 sent.restless = rest.moved;
                 break;
+            }
+            if rounds == MOST_ROUNDS {
+                return Err(renamed_too_often());
             }
             self.console.say(&format!(
                 "{} file(s) changed while they were sent (first: {}); they are sent again",

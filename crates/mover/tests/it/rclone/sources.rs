@@ -371,6 +371,24 @@ impl Writer {
         })
     }
 
+    /// Appends to a log, and gives one of `count` mails, each with its number in it, another name from time to time.
+    fn of_mails(folder: PathBuf, count: u64) -> Self {
+        /// After so many turns one is renamed.
+        const EACH: u64 = 15;
+        let named = move |mail: u64, times: u64| folder.join(format!("mail-{mail}-{times}"));
+        for mail in 0..count {
+            std::fs::write(named(mail, 0), mail.to_string()).unwrap();
+        }
+        let mut log = std::fs::File::create(named(count, 0)).unwrap();
+        Self::doing(move |turn| {
+            log.write_all(b"line\n").unwrap();
+            let (mail, times) = (turn / EACH % count, turn / EACH / count);
+            if turn % EACH == 0 {
+                std::fs::rename(named(mail, times), named(mail, times + 1)).unwrap();
+            }
+        })
+    }
+
     fn doing(mut turn: impl FnMut(u64) + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&stop);
@@ -460,6 +478,33 @@ fn files_that_go_before_they_can_be_read_hold_up_no_version_and_no_other_file() 
         shop.destination(&[]).succeeded();
         let still = std::fs::read_to_string(shop.dst().join("still"));
         assert_eq!(still.unwrap(), round);
+    }
+    drop(writer);
+    shop.source(&[]).succeeded();
+    shop.destination(&[]).succeeded();
+    crate::tree::assert_same(&shop.src(), &shop.dst());
+}
+
+#[test]
+fn no_version_is_complete_without_a_file_that_was_renamed_while_it_was_sent() {
+    const MAILS: u64 = 2;
+    let cloud = Cloud::new();
+    let shop = &cloud.shop;
+    let writer = Writer::of_mails(shop.src(), MAILS);
+    for _ in 0..3 {
+        let source = shop.source(&[]);
+        if source.code != Some(0) {
+            source.failed("SourceChanging");
+            continue;
+        }
+        shop.destination(&[]).succeeded();
+        let files = std::fs::read_dir(shop.dst()).unwrap();
+        let arrived: Vec<String> = files
+            .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+            .collect();
+        for mail in 0..MAILS {
+            assert!(arrived.contains(&mail.to_string()), "{mail}: {arrived:?}");
+        }
     }
     drop(writer);
     shop.source(&[]).succeeded();
