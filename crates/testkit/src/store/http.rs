@@ -1,6 +1,7 @@
 //! One HTTP request at the door: counted, struck by a fault or handed on as it came.
 
 use std::io;
+use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream;
@@ -115,11 +116,26 @@ async fn whole(
 /// Asks the server behind the door, over a connection of its own. What is signed (host, path, query, headers) stays.
 async fn hand_on(request: Request<Incoming>, server: &Way) -> Answer {
     match server {
-        Way::Socket(socket) => ask(UnixStream::connect(socket).await?, request).await,
+        Way::Socket(socket) => ask(connected(socket).await?, request).await,
         Way::Address(address) => ask(TcpStream::connect(address).await?, request).await,
         Way::Program(_) => Err(io::Error::other(
             "a program for each connection speaks no HTTP",
         )),
+    }
+}
+
+/// A connection to this socket, as soon as there is room: all tests of a process share the server, and more of them than its
+/// queue holds would see a store that breaks off.
+async fn connected(socket: &Path) -> io::Result<UnixStream> {
+    match UnixStream::connect(socket).await {
+        Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
+            let socket = socket.to_owned();
+            let patient = move || std::os::unix::net::UnixStream::connect(socket);
+            let stream = tokio::task::spawn_blocking(patient).await??;
+            stream.set_nonblocking(true)?;
+            UnixStream::from_std(stream)
+        }
+        connected => connected,
     }
 }
 
@@ -164,5 +180,29 @@ fn without_tls(request: &mut Request<Incoming>) {
         .and_then(|rest| HeaderValue::from_str(&format!("http{rest}")).ok());
     if let Some(plain) = plain {
         headers.insert("destination", plain);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_waits_for_room_in_the_queue_of_its_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let server = UnixListener::bind(&socket).unwrap();
+        rustix::net::listen(&server, 0).unwrap();
+        let first = connected(&socket).await.unwrap();
+        let full = UnixStream::connect(&socket).await.unwrap_err();
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+
+        let second = tokio::spawn(async move { connected(&socket).await });
+        let accepted = tokio::task::spawn_blocking(move || [server.accept(), server.accept()]);
+        assert!(accepted.await.unwrap().iter().all(Result::is_ok));
+        assert!(second.await.unwrap().is_ok());
+        drop(first);
     }
 }
