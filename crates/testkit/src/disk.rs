@@ -1,11 +1,13 @@
 //! The bytes of a block volume, wherever its cluster keeps them: in a file of this machine, or behind the API only.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::cluster::Cluster;
 use crate::fixture;
@@ -49,15 +51,19 @@ impl Disk {
         toolbox.close().await
     }
 
-    /// All its bytes.
-    pub async fn content(&self) -> Result<Vec<u8>> {
+    /// The SHA-256 of all its bytes, in hexadecimal digits.
+    pub async fn hash(&self) -> Result<String> {
         if let Some(file) = &self.file {
-            return Ok(std::fs::read(file)?);
+            let mut hash = String::new();
+            for byte in Sha256::digest(std::fs::read(file)?) {
+                write!(hash, "{byte:02x}")?;
+            }
+            return Ok(hash);
         }
         let toolbox = self.toolbox().await?;
-        let content = toolbox.content()?;
+        let hash = toolbox.hash()?;
         toolbox.close().await?;
-        Ok(content)
+        Ok(hash)
     }
 
     async fn toolbox(&self) -> Result<Toolbox<'_>> {
