@@ -82,7 +82,7 @@ impl Site {
             let output = Command::new(program).args(command).output().unwrap();
             let said = String::from_utf8_lossy(&output.stdout);
             // One that was compacted further says so, which is as good.
-            let is_done = said.contains("revision") || said.contains("has been compacted");
+            let is_done = said.contains("\"header\"") || said.contains("has been compacted");
             assert!(output.status.success() && is_done, "{output:?}");
         }
         self
