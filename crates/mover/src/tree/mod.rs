@@ -33,7 +33,7 @@ pub(crate) use prepare::{prepare, prepare_for_files};
 pub(crate) use prune::prune;
 pub(crate) use restore::restore;
 pub(crate) use room::{Room, room};
-pub(crate) use scan::{Scan, scan};
+pub(crate) use scan::{Scan, scan, scan_moving};
 pub(crate) use unpreserved::{Loss, Unpreserved};
 pub(crate) use xattrs::{
     ACCESS_ACL, DEFAULT_ACL, remove as remove_attribute, set as set_attribute,

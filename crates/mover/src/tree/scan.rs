@@ -1,7 +1,9 @@
 //! Reading a tree: one look at each entry, no byte of any file.
 
+mod moving;
+
 use std::collections::HashSet;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -9,9 +11,11 @@ use rustix::fs::Dir;
 use rustix::io::Errno;
 
 use super::beneath::Root;
-use super::entry::{self, Entry, look};
+use super::entry::{self, Entry, Look, look};
 use super::{Failure, cure, sparse, xattrs};
 use crate::fs::LOST_AND_FOUND;
+
+pub(crate) use moving::scan_moving;
 
 /// Threads that read folders at the same time.
 const THREADS: usize = 2;
@@ -87,58 +91,32 @@ impl Scan {
 /// Reads the tree at `root` without leaving its file system and without its `lost+found`. What vanishes while it is
 /// read is left out.
 pub(crate) fn scan(root: &Path) -> Result<Scan, ScanError> {
-    run(root, false)
+    Reader::of(root, false)?.read_all()
 }
 
 /// Reads the tree as [`scan`] does, and makes every folder writable for its owner on the way.
 pub(super) fn scan_and_open_up(root: &Path) -> Result<Scan, ScanError> {
-    run(root, true)
+    // A root that its owner cannot read could not even be opened.
+    let _ = open_up_root(root);
+    Reader::of(root, true)?.read_all()
 }
 
-fn run(path: &Path, open_up: bool) -> Result<Scan, ScanError> {
-    let failed = |source| ScanError::Root {
-        path: path.display().to_string(),
+/// Looks at an open folder itself.
+fn look_at(
+    folder: BorrowedFd<'_>,
+    path: Vec<u8>,
+    buffer: &mut xattrs::Buffer,
+) -> Result<Look, ScanError> {
+    let shown = entry::shown(&path);
+    let failed = |source| ScanError::Entry {
+        path: shown.clone(),
         source,
     };
-    let mut first = Vec::new();
-    if open_up {
-        // A root that its owner cannot read could not even be opened.
-        let _ = open_up_root(path);
-    }
-    let root = Root::open(path).map_err(failed)?;
-    let mut buffer = xattrs::Buffer::new();
-    let mut found = look(root.itself(), b".", Vec::new())
+    let mut found = look(folder, b".", path)
         .map_err(failed)?
         .ok_or_else(|| failed(Errno::NOENT))?;
-    found.entry.xattrs = xattrs::read(root.itself(), b".", &mut buffer).map_err(failed)?;
-    first.push(found.entry);
-    let scanner = Scanner {
-        root: &root,
-        device: found.device,
-        open_up,
-        queue: Mutex::new(Queue {
-            folders: vec![Vec::new()],
-            ..Queue::default()
-        }),
-        more: Condvar::new(),
-    };
-    let found = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..THREADS)
-            .map(|_| scope.spawn(|| scanner.work()))
-            .collect();
-        let mut found = first;
-        for worker in workers {
-            match worker.join() {
-                Ok(entries) => found.extend(entries),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        found
-    });
-    match scanner.lock().failed.take() {
-        Some(error) => Err(error),
-        None => Ok(Scan::of(found)),
-    }
+    found.entry.xattrs = xattrs::read(folder, b".", buffer).map_err(failed)?;
+    Ok(found)
 }
 
 fn open_up_root(path: &Path) -> std::io::Result<()> {
@@ -148,6 +126,14 @@ fn open_up_root(path: &Path) -> std::io::Result<()> {
         return Ok(());
     }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode | 0o700))
+}
+
+/// Reads folders of one tree.
+struct Reader {
+    root: Root,
+    /// The file system of the root.
+    device: (u32, u32),
+    open_up: bool,
 }
 
 /// What the threads share.
@@ -161,9 +147,7 @@ struct Queue {
 }
 
 struct Scanner<'a> {
-    root: &'a Root,
-    device: (u32, u32),
-    open_up: bool,
+    reader: &'a Reader,
     queue: Mutex<Queue>,
     more: Condvar,
 }
@@ -179,7 +163,9 @@ impl Scanner<'_> {
         let mut buffer = xattrs::Buffer::new();
         while let Some(folder) = self.next() {
             let mut below = Vec::new();
-            let outcome = self.read(&folder, &mut buffer, &mut entries, &mut below);
+            let outcome = self
+                .reader
+                .read(&folder, &mut buffer, &mut entries, &mut below);
             let mut queue = self.lock();
             queue.busy -= 1;
             queue.folders.append(&mut below);
@@ -209,6 +195,52 @@ impl Scanner<'_> {
                 .more
                 .wait(queue)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Reader {
+    fn of(path: &Path, open_up: bool) -> Result<Self, ScanError> {
+        let failed = |source| ScanError::Root {
+            path: path.display().to_string(),
+            source,
+        };
+        let root = Root::open(path).map_err(failed)?;
+        let found = look(root.itself(), b".", Vec::new()).map_err(failed)?;
+        let device = found.ok_or_else(|| failed(Errno::NOENT))?.device;
+        Ok(Self {
+            root,
+            device,
+            open_up,
+        })
+    }
+
+    fn read_all(&self) -> Result<Scan, ScanError> {
+        let itself = look_at(self.root.itself(), Vec::new(), &mut xattrs::Buffer::new())?;
+        let scanner = Scanner {
+            reader: self,
+            queue: Mutex::new(Queue {
+                folders: vec![Vec::new()],
+                ..Queue::default()
+            }),
+            more: Condvar::new(),
+        };
+        let found = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..THREADS)
+                .map(|_| scope.spawn(|| scanner.work()))
+                .collect();
+            let mut found = vec![itself.entry];
+            for worker in workers {
+                match worker.join() {
+                    Ok(entries) => found.extend(entries),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            found
+        });
+        match scanner.lock().failed.take() {
+            Some(error) => Err(error),
+            None => Ok(Scan::of(found)),
         }
     }
 

@@ -49,6 +49,7 @@ pub(crate) async fn run(settings: &Settings, console: &Console) -> Result<Report
         refused: RefCell::default(),
         waited: Cell::default(),
         has_rested: Cell::default(),
+        is_ours: Cell::default(),
         is_marked: Cell::new(
             settings
                 .last_generation
@@ -85,6 +86,9 @@ struct Destination<'a> {
     waited: Cell<Duration>,
     /// The store has answered since the last try that failed, and had nothing new.
     has_rested: Cell<bool>,
+    /// All that lies in the volume like a file of the store was fetched, or compared, by this very mover. Unknown before the
+    /// first look.
+    is_ours: Cell<Option<bool>>,
 }
 
 /// How a run ended well.

@@ -216,9 +216,10 @@ impl Destination<'_> {
     /// Copies. Nothing is compared that is to be trusted where the volume `is_fresh`.
     async fn copy_whole(&self, expected: &Digest, is_fresh: bool) -> Result<(), Setback> {
         let mut features = self.rclone.features().await?;
-        let is_of_another_pod = self.stats.borrow().files == 0 && !is_fresh;
-        // A time says nothing there, as where a store keeps none.
-        features.keeps_times &= !(is_of_another_pod && self.settings.held == Held::OfThisRun);
+        let is_ours = self.is_ours.get().unwrap_or(is_fresh);
+        self.is_ours.set(Some(is_ours));
+        // Else a time says nothing there, as where a store keeps none.
+        features.keeps_times &= is_ours || self.settings.held != Held::OfThisRun;
         let filter = self.rclone.selective().unwrap_or_default();
         let from = self.rclone.remote().data().to_string();
         let places = (OsStr::new(&from), self.root.as_os_str());
@@ -228,7 +229,9 @@ impl Destination<'_> {
         }
         let copies = copies.into_iter();
         let copies = copies.map(|copy| copy.expect(expected.files, expected.bytes));
-        self.run_all(copies.collect()).await
+        self.run_all(copies.collect()).await?;
+        self.is_ours.set(Some(true));
+        Ok(())
     }
 
     /// Which files come and would go if rclone chose, where the Secret's keys choose among them.

@@ -14,7 +14,7 @@ use crate::rclone::names;
 use crate::rclone::outcome::{Next, Setback};
 use crate::rclone::program::Command;
 use crate::rclone::settings::{STATE_SUFFIX, Spot};
-use crate::rclone::store::Listed;
+use crate::rclone::store::{Evidence, Listed};
 use crate::report::{Fault, reason};
 use crate::tree::{self, Scan, entries_in_words};
 
@@ -73,7 +73,7 @@ impl Source<'_> {
     pub(super) async fn scan(&self) -> Result<(Scan, Vec<String>), Setback> {
         let data = self.settings.places.data.clone();
         let scanned = tokio::select! {
-            scanned = tokio::task::spawn_blocking(move || tree::scan(&data)) => scanned,
+            scanned = tokio::task::spawn_blocking(move || tree::scan_moving(&data)) => scanned,
             fault = self.rclone.stopped() => return Err(fault.into()),
         };
         let unreadable = |why: String| {
@@ -517,7 +517,11 @@ impl Source<'_> {
             return Ok(());
         }
         let data = self.rclone.remote().data();
-        if self.rclone.is_empty(&data).await? {
+        let mut holds_some = false;
+        // Folders have permissions, too.
+        let mut see = |listed: Listed| holds_some |= listed.name != facl::FILE_NAME.as_bytes();
+        self.rclone.list(&data, Evidence::Cheap, &mut see).await?;
+        if !holds_some {
             return Ok(());
         }
         Err(unexpectedly_empty(&format!("{data} is not")).into())

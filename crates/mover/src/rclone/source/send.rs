@@ -134,14 +134,11 @@ impl Source<'_> {
             let Some(first) = rest.moved.first() else {
                 break;
             };
-            let gone = rest.moved.iter().filter(|path| !self.is_there(path));
-            let gone: BTreeSet<Vec<u8>> = gone.cloned().collect();
-            if plan.is_last && !self.is_renamed(tree, &gone).await? {
+            if plan.is_last && !self.is_renamed_unsent(tree, &rest.moved, memory).await? {
                 self.console.say(&format!(
                     "{} file(s) change faster than they can be sent; the store has them as they were at some moment",
                     rest.moved.len()
                 ));
-                unsettle(tree, &rest.moved);
                 sent.restless = rest.moved;
                 break;
             }
@@ -160,6 +157,7 @@ impl Source<'_> {
         // Nothing comes after them: whoever sees no marker takes them for the end of a run.
         self.send_permissions(tree, (memory, !full.is_full)).await?;
         self.settle(tree, features, full, &mut sent).await?;
+        unsettle(tree, &sent.restless);
         sent.files = paths
             .iter()
             .filter_map(|path| {

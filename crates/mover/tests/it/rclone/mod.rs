@@ -6,6 +6,7 @@ mod interleaved;
 mod marker;
 mod notes;
 mod pages;
+mod restless;
 mod rights;
 mod servers;
 mod shared;

@@ -66,6 +66,45 @@ impl Stage {
             ),
         }
         .unwrap();
+        Self::with(folder, &script)
+    }
+
+    /// The script `hook` runs before each transfer of files by name; `transfer` is its number.
+    pub(super) fn at_transfers(shop: &Shop, hook: &str) -> Self {
+        let folder = shop.path("transfers");
+        std::fs::create_dir(&folder).unwrap();
+        let script = format!(
+            "#!/bin/bash\n\
+             case \" $* \" in *' copy '*' --files-from0=- '*)\n\
+             echo >>{folder}/transfers; transfer=$(wc -l <{folder}/transfers)\n\
+             ({hook}) >{folder}/hook.log 2>&1 </dev/null;;\n\
+             esac\n\
+             exec {real} \"$@\"\n",
+            folder = folder.display(),
+            real = rclone().display(),
+        );
+        Self::with(folder, &script)
+    }
+
+    /// The connection breaks off at the end of the first transfer of everything.
+    pub(super) fn breaking_off(shop: &Shop) -> Self {
+        let folder = shop.path("breaking-off");
+        std::fs::create_dir(&folder).unwrap();
+        let script = format!(
+            "#!/bin/bash\n\
+             case \" $* \" in *' copy '*) [ -e {folder}/broken ] || {{\n\
+             touch {folder}/broken; {real} \"$@\"\n\
+             echo '{{\"level\":\"error\",\"msg\":\"connection reset by peer\",\"time\":\"\"}}' >&2\n\
+             exit 1; }};;\n\
+             esac\n\
+             exec {real} \"$@\"\n",
+            folder = folder.display(),
+            real = rclone().display(),
+        );
+        Self::with(folder, &script)
+    }
+
+    fn with(folder: PathBuf, script: &str) -> Self {
         let program = folder.join("rclone");
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();

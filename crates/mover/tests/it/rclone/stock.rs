@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use super::shop::{Kind, Shop};
+use super::stage::Stage;
 use super::whole::spoil;
 use crate::pair::{is_root, run};
 use crate::tree;
@@ -102,6 +103,20 @@ fn of_what_a_crash_left_in_a_volume_that_goes_with_its_run_no_time_is_trusted() 
     let torn = "a/b/1";
     spoil(&shop.dst().join(torn), &shop.src().join(torn));
     shop.destination(&[("PASSING_VOLUME", "1")]).succeeded();
+    tree::compare(&shop.src(), &shop.dst(), tree::as_stock_rclone_keeps);
+}
+
+#[test]
+fn of_what_a_mover_itself_fetched_before_the_connection_broke_off_the_times_are_trusted() {
+    let shop = Shop::new(Kind::Sftp);
+    plain(&shop);
+    volsync_source(&shop);
+    let stage = Stage::breaking_off(&shop);
+    let variables = [("PASSING_VOLUME", "1"), ("PATH", &*stage.path())];
+    let destination = shop.destination(&variables);
+    destination.succeeded();
+    assert_eq!(destination.report.attempts, Some(2));
+    assert_eq!(destination.report.files_transferred, Some(0));
     tree::compare(&shop.src(), &shop.dst(), tree::as_stock_rclone_keeps);
 }
 
